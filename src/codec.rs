@@ -1,0 +1,106 @@
+//! Bytes of records: serde values with bincode, always under a size limit. Nothing of bincode shows outside.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// No single value may claim more than this: a torn length must not make the process ask for it.
+const MAX_VALUE_BYTES: usize = 1 << 30;
+
+const FORMAT: bincode::config::Configuration<
+    bincode::config::LittleEndian,
+    bincode::config::Varint,
+    bincode::config::Limit<MAX_VALUE_BYTES>,
+> = bincode::config::standard().with_limit::<MAX_VALUE_BYTES>();
+
+/// Appends a frame: length (4 bytes, little-endian) and CRC-32 of the value's bytes (4 bytes), then the bytes.
+pub(crate) fn encode_frame<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<()> {
+    let start = into.len();
+    into.extend_from_slice(&[0; 8]);
+    bincode::serde::encode_into_std_write(value, into, FORMAT)
+        .map_err(|e| Error::new(ErrorKind::Codec, format!("a {} cannot be written", name::<T>())).caused_by(e))?;
+    let length = into.len() - start - 8;
+    if length > MAX_VALUE_BYTES {
+        return Err(Error::new(
+            ErrorKind::Codec,
+            format!("a {} takes {length} bytes, more than {MAX_VALUE_BYTES}", name::<T>()),
+        ));
+    }
+    let checksum = crc32fast::hash(&into[start + 8..]);
+    into[start..start + 4].copy_from_slice(&(length as u32).to_le_bytes());
+    into[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
+    Ok(())
+}
+
+/// Reads the frame at the start of `bytes` and returns the value and what follows it.
+///
+/// Length and checksum are checked before anything is decoded, and the value must use up its frame.
+pub(crate) fn decode_frame<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8])> {
+    let torn = |what: &str| Error::new(ErrorKind::Codec, format!("a {} cannot be read: {what}", name::<T>()));
+    let (header, rest) = bytes.split_at_checked(8).ok_or_else(|| torn("its frame is cut short"))?;
+    let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
+    let checksum = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
+    let (body, rest) = rest.split_at_checked(length).ok_or_else(|| torn("its frame is cut short"))?;
+    if crc32fast::hash(body) != checksum {
+        return Err(torn("the checksum of its frame does not match"));
+    }
+    let (value, used) = bincode::serde::decode_from_slice(body, FORMAT)
+        .map_err(|e| torn("its bytes do not fit the type").caused_by(e))?;
+    if used != length {
+        return Err(torn("its frame holds more bytes than the type takes"));
+    }
+    Ok((value, rest))
+}
+
+fn name<T>() -> &'static str {
+    std::any::type_name::<T>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame<T: Serialize>(value: &T) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode_frame(value, &mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn frames_follow_each_other() {
+        let mut bytes = frame(&("tide".to_string(), 3u64));
+        encode_frame(&7u8, &mut bytes).unwrap();
+        let (pair, rest) = decode_frame::<(String, u64)>(&bytes).unwrap();
+        assert_eq!(pair, ("tide".to_string(), 3));
+        assert_eq!(decode_frame::<u8>(rest).unwrap(), (7, &[][..]));
+    }
+
+    #[test]
+    fn a_cut_anywhere_and_a_flip_of_any_bit_is_an_error() {
+        let bytes = frame(&vec!["tide".to_string(), "mill".to_string()]);
+        for cut in 0..bytes.len() {
+            assert_eq!(decode_frame::<Vec<String>>(&bytes[..cut]).unwrap_err().kind(), ErrorKind::Codec);
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_frame::<Vec<String>>(&flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_length_that_lies_is_an_error_and_not_an_abort() {
+        // A string that claims 2^60 bytes, in a frame whose checksum fits.
+        let body = [253, 0, 0, 0, 0, 0, 0, 0, 16];
+        let mut bytes = (body.len() as u32).to_le_bytes().to_vec();
+        bytes.extend(crc32fast::hash(&body).to_le_bytes());
+        bytes.extend(body);
+        assert!(decode_frame::<String>(&bytes).unwrap_err().to_string().contains("do not fit"));
+    }
+
+    #[test]
+    fn another_type_is_told_from_trailing_bytes() {
+        let error = decode_frame::<u8>(&frame(&(1u8, 2u8))).unwrap_err();
+        assert!(error.to_string().contains("more bytes than the type takes"), "{error}");
+    }
+}

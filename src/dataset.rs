@@ -1,0 +1,115 @@
+//! One batch of records: partitions, the lineage that computes them, and the operations on them.
+//!
+//! Knows nothing of streams or of time. An operation that looks at one batch lives here; a stream lifts it.
+
+mod action;
+mod chunk;
+mod keyed;
+mod lineage;
+mod narrow;
+mod read;
+mod shuffle;
+mod stage;
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+
+use crate::data::Data;
+use crate::exec::Runtime;
+use crate::id::Origin;
+
+pub(crate) use chunk::{Chunk, Flow, Sink, chunk_len};
+pub(crate) use lineage::{AnyLineage, Header, Lineage};
+pub(crate) use narrow::Partition;
+pub(crate) use shuffle::{Aggregate, KeyTable};
+
+pub use chunk::Emitter;
+pub use narrow::PartitionIter;
+pub use read::ReadPartition;
+
+/// The records of one batch: partitions, and the recipe that computes them when an action asks for them.
+///
+/// Spark's `RDD`. Transformations are lazy and cost nothing by themselves; actions run tasks, one a partition, on the
+/// pool of the context. Narrow transformations run fused: records travel through the whole chain in chunks of a few
+/// kilobytes. Cloning shares the recipe.
+///
+/// Each action computes the dataset anew, up to the last shuffle, unless it is [persisted](Dataset::persist).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tidemill::prelude::*;
+///
+/// let context = StreamingContext::builder("squares").batch_interval(Duration::from_secs(1)).build()?;
+/// let numbers = context.parallelize(1..=6, 2);
+/// let odd_squares = numbers.filter(|n| n % 2 == 1).map(|n| n * n);
+/// assert_eq!(odd_squares.collect()?, [1, 9, 25]);
+/// # Ok::<(), tidemill::Error>(())
+/// ```
+pub struct Dataset<T> {
+    lineage: Arc<dyn Lineage<T>>,
+    runtime: Runtime,
+}
+
+impl<T> Clone for Dataset<T> {
+    fn clone(&self) -> Self {
+        Dataset { lineage: Arc::clone(&self.lineage), runtime: self.runtime.clone() }
+    }
+}
+
+impl<T> fmt::Debug for Dataset<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dataset({}, {} partitions)", self.lineage.header().origin(), self.lineage.partitions())
+    }
+}
+
+impl<T: Data> Dataset<T> {
+    pub(crate) fn new(lineage: impl Lineage<T> + 'static, runtime: &Runtime) -> Self {
+        Dataset { lineage: Arc::new(lineage), runtime: runtime.clone() }
+    }
+
+    /// A dataset of the given partitions, kept in memory.
+    #[track_caller]
+    pub(crate) fn of(partitions: Vec<Vec<T>>, runtime: &Runtime) -> Self {
+        let partitions = partitions.into_iter().map(Arc::new).collect();
+        Dataset::new(narrow::Memory::new(Header::new("parallelize"), partitions), runtime)
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    pub(crate) fn lineage(&self) -> &Arc<dyn Lineage<T>> {
+        &self.lineage
+    }
+
+    /// Derives a dataset that runs on the same runtime.
+    pub(crate) fn derive<U: Data>(&self, lineage: impl Lineage<U> + 'static) -> Dataset<U> {
+        Dataset::new(lineage, &self.runtime)
+    }
+
+    /// Gives this dataset, and what it was made from, to an operator of the graph, up to what belongs to one already.
+    /// `None` leaves to each what it knows of itself.
+    pub(crate) fn attribute(&self, origin: Option<&Arc<Origin>>) {
+        lineage::attribute(&*self.lineage, origin);
+    }
+
+    /// How many partitions the dataset has: as many tasks run for an action.
+    pub fn num_partitions(&self) -> usize {
+        self.lineage.partitions()
+    }
+
+    /// What the source noted beside the records, if this dataset comes straight from one or through operations that
+    /// keep its partitions.
+    pub(crate) fn source_note<N: 'static>(&self) -> Option<&N> {
+        lineage::source_note(&*self.lineage)?.downcast_ref()
+    }
+}
+
+/// The place that called, for the header of a lineage node made on behalf of a user.
+#[track_caller]
+fn caller() -> &'static Location<'static> {
+    Location::caller()
+}

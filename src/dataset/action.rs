@@ -1,0 +1,209 @@
+//! What makes a dataset run. An action returns when all its tasks have ended, with the error of the one that failed.
+
+use std::mem::take;
+
+use super::{Chunk, Dataset, Flow, Lineage, PartitionIter, stage};
+use crate::data::Data;
+use crate::error::Result;
+use crate::exec::TaskContext;
+
+impl<T: Data> Dataset<T> {
+    /// All records, partition after partition.
+    ///
+    /// # Errors
+    ///
+    /// As for every action: the error of the task that failed in all its attempts, naming operator and partition.
+    pub fn collect(&self) -> Result<Vec<T>> {
+        let mut partitions = self.collect_partitions()?.into_iter();
+        let mut all = partitions.next().unwrap_or_default();
+        partitions.for_each(|mut partition| all.append(&mut partition));
+        Ok(all)
+    }
+
+    /// The records of each partition: Spark's `glom().collect()`.
+    ///
+    /// # Errors
+    ///
+    /// As [`collect`](Dataset::collect).
+    pub fn collect_partitions(&self) -> Result<Vec<Vec<T>>> {
+        self.run(|lineage, partition, task| Ok(PartitionIter::new(stage::gather(lineage, partition, task)?).collect()))
+    }
+
+    /// How many records there are.
+    ///
+    /// # Errors
+    ///
+    /// As [`collect`](Dataset::collect).
+    pub fn count(&self) -> Result<u64> {
+        let counts = self.run(|lineage, partition, task| {
+            if let Some(records) = lineage.in_memory(partition) {
+                return Ok(records.len() as u64);
+            }
+            let mut count = 0;
+            each_chunk(lineage, partition, task, |chunk| {
+                count += chunk.len() as u64;
+                Flow::Continue(())
+            })?;
+            Ok(count)
+        })?;
+        Ok(counts.iter().sum())
+    }
+
+    /// Whether there is no record. Looks at one partition after the other.
+    ///
+    /// # Errors
+    ///
+    /// As [`collect`](Dataset::collect).
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.first()?.is_none())
+    }
+
+    /// The first record, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`collect`](Dataset::collect).
+    pub fn first(&self) -> Result<Option<T>> {
+        Ok(self.take(1)?.pop())
+    }
+
+    /// The first `n` records, in order. Computes no more partitions than it needs, and no partition to its end.
+    ///
+    /// # Errors
+    ///
+    /// As [`collect`](Dataset::collect).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// assert_eq!(context.parallelize(1..=1_000_000, 4).take(2)?, [1, 2]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn take(&self, n: usize) -> Result<Vec<T>> {
+        let mut taken = Vec::new();
+        for partition in 0..self.num_partitions() {
+            let missing = n - taken.len();
+            if missing == 0 {
+                break;
+            }
+            let parts = self.run_on(&[partition], |lineage, partition, task| {
+                let mut part = Vec::new();
+                each_chunk(lineage, partition, task, |chunk| {
+                    part.extend(chunk.as_slice().iter().take(missing - part.len()).cloned());
+                    if part.len() == missing { Flow::Break(()) } else { Flow::Continue(()) }
+                })?;
+                Ok(part)
+            })?;
+            parts.into_iter().for_each(|mut part| taken.append(&mut part));
+        }
+        Ok(taken)
+    }
+
+    /// Merges all records with `f`, which has to be associative and commutative; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`collect`](Dataset::collect).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// assert_eq!(context.parallelize(1..=4, 2).reduce(|a, b| a + b)?, Some(10));
+    /// assert_eq!(context.parallelize(Vec::<i32>::new(), 2).reduce(|a, b| a + b)?, None);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn reduce(&self, f: impl Fn(T, T) -> T + Send + Sync) -> Result<Option<T>> {
+        let parts = self.run(|lineage, partition, task| reduce_partition(lineage, partition, task, &f))?;
+        Ok(parts.into_iter().flatten().reduce(f))
+    }
+
+    /// Folds each partition into a copy of `zero`, and the results of the partitions, in order, into each other.
+    ///
+    /// # Errors
+    ///
+    /// As [`collect`](Dataset::collect).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let words = context.parallelize(["tide", "mill"], 2);
+    /// let letters = words.aggregate(0, |sum, word| sum + word.len(), |a, b| a + b)?;
+    /// assert_eq!(letters, 8);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn aggregate<A: Data>(
+        &self,
+        zero: A,
+        fold: impl Fn(A, T) -> A + Send + Sync,
+        merge: impl Fn(A, A) -> A,
+    ) -> Result<A> {
+        let start = zero.clone();
+        let parts = self.run(|lineage, partition, task| {
+            let mut folded = Some(start.clone());
+            each_chunk(lineage, partition, task, |chunk| {
+                folded = take(&mut folded).map(|folded| chunk.fold(folded, &fold));
+                Flow::Continue(())
+            })?;
+            Ok(folded)
+        })?;
+        Ok(parts.into_iter().flatten().fold(zero, merge))
+    }
+
+    /// Calls `f` with every record, on the threads of the pool.
+    ///
+    /// # Errors
+    ///
+    /// What `f` returns, after the task was tried again as often as the context allows: `f` may see a record twice.
+    pub fn foreach(&self, f: impl Fn(T) -> Result<()> + Send + Sync) -> Result<()> {
+        self.run(|lineage, partition, task| {
+            let mut outcome = Ok(());
+            each_chunk(lineage, partition, task, |chunk| {
+                outcome = chunk.try_for_each(&f);
+                if outcome.is_ok() { Flow::Continue(()) } else { Flow::Break(()) }
+            })?;
+            outcome
+        })?;
+        Ok(())
+    }
+
+    /// Calls `f` once with the records of each partition, on the threads of the pool: the place to open a connection.
+    ///
+    /// # Errors
+    ///
+    /// What `f` returns, after the task was tried again as often as the context allows: `f` may see a partition twice.
+    pub fn foreach_partition(&self, f: impl Fn(PartitionIter<T>) -> Result<()> + Send + Sync) -> Result<()> {
+        self.run(|lineage, partition, task| f(PartitionIter::new(stage::gather(lineage, partition, task)?)))?;
+        Ok(())
+    }
+}
+
+fn reduce_partition<'t, T: Data>(
+    lineage: &'t dyn Lineage<T>,
+    partition: usize,
+    task: &TaskContext<'t>,
+    f: impl Fn(T, T) -> T,
+) -> Result<Option<T>> {
+    let mut reduced: Option<T> = None;
+    each_chunk(lineage, partition, task, |chunk| {
+        let start = take(&mut reduced);
+        reduced = match (start, chunk) {
+            (None, Chunk::Owned(records)) => records.drain(..).reduce(&f),
+            (None, Chunk::Shared(records)) => records.iter().cloned().reduce(&f),
+            (Some(start), chunk) => Some(chunk.fold(start, &f)),
+        };
+        Flow::Continue(())
+    })?;
+    Ok(reduced)
+}
+
+fn each_chunk<'t, T: Data>(
+    lineage: &'t dyn Lineage<T>,
+    partition: usize,
+    task: &TaskContext<'t>,
+    mut f: impl FnMut(Chunk<'_, T>) -> Flow,
+) -> Result<()> {
+    lineage.compute(partition, task, &mut |chunk: Chunk<'_, T>| Ok(f(chunk))).map(|_| ())
+}

@@ -1,0 +1,5 @@
+//! Operations on datasets of pairs.
+
+mod group_by_key;
+mod reduce_by_key;
+mod values;

@@ -1,0 +1,37 @@
+use crate::data::Data;
+use crate::dataset::Dataset;
+
+impl<K: Data, V: Data> Dataset<(K, V)> {
+    /// Puts every value through `f` and leaves the keys. Partitions and order stay.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let plus_ten = context.parallelize([("a", 1), ("b", 2)], 1).map_values(|n| n + 10);
+    /// assert_eq!(plus_ten.collect()?, [("a", 11), ("b", 12)]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn map_values<W: Data>(&self, f: impl Fn(V) -> W + Send + Sync + 'static) -> Dataset<(K, W)> {
+        self.map(move |(key, value)| (key, f(value)))
+    }
+
+    /// Replaces every value by the values that `f` makes of it, each with the key. Partitions and order stay.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let both = context.parallelize([("a", 1)], 1).flat_map_values(|n| [n, n + 10]);
+    /// assert_eq!(both.collect()?, [("a", 1), ("a", 11)]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn flat_map_values<W: Data, I: IntoIterator<Item = W>>(
+        &self,
+        f: impl Fn(V) -> I + Send + Sync + 'static,
+    ) -> Dataset<(K, W)> {
+        self.flat_map(move |(key, value)| f(value).into_iter().map(move |value| (key.clone(), value)))
+    }
+}

@@ -1,0 +1,104 @@
+use std::any::Any;
+use std::panic::Location;
+use std::sync::{Arc, OnceLock};
+
+use super::shuffle::ShuffleMap;
+use super::{Flow, Partition, Sink};
+use crate::error::Result;
+use crate::exec::TaskContext;
+use crate::id::{OperatorId, Origin};
+
+/// The recipe of a dataset: how to compute one of its partitions.
+pub(crate) trait Lineage<T>: AnyLineage {
+    /// Computes a partition and pushes its records, in order. May be called again, for a retry or another action, and
+    /// then pushes the same records in the same order.
+    fn compute<'t>(&'t self, partition: usize, task: &TaskContext<'t>, sink: &mut dyn Sink<T>) -> Result<Flow>;
+
+    /// The records of a partition, if they lie in memory already.
+    fn in_memory(&self, _partition: usize) -> Option<Partition<T>> {
+        None
+    }
+
+    /// Whether partitions stay in memory once they have been computed.
+    fn is_kept(&self) -> bool {
+        false
+    }
+}
+
+/// What can be said of a recipe whatever its records are.
+pub(crate) trait AnyLineage: Send + Sync {
+    fn header(&self) -> &Header;
+
+    /// How many partitions there are.
+    fn partitions(&self) -> usize;
+
+    /// How many records a computation will look at, when that is known before it runs. Decides where it runs.
+    fn records(&self) -> Option<u64>;
+
+    /// Calls `visit` for each direct parent that computing this recipe would still need.
+    fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage));
+
+    /// The parent that has the same partitions, one by one.
+    fn narrow_parent(&self) -> Option<&dyn AnyLineage> {
+        None
+    }
+
+    /// The stage that has to run before this recipe can be computed, for a wide one.
+    fn shuffle(&self) -> Option<&dyn ShuffleMap> {
+        None
+    }
+
+    /// What a source noted beside the records.
+    fn note(&self) -> Option<&(dyn Any + Send + Sync)> {
+        None
+    }
+}
+
+/// Who a lineage node belongs to.
+#[derive(Debug)]
+pub(crate) struct Header {
+    name: &'static str,
+    site: &'static Location<'static>,
+    origin: OnceLock<Arc<Origin>>,
+}
+
+impl Header {
+    /// The header of a node made by the dataset method `name`.
+    #[track_caller]
+    pub(crate) fn new(name: &'static str) -> Self {
+        Header { name, site: Location::caller(), origin: OnceLock::new() }
+    }
+
+    /// The operator of the graph that the node belongs to; of none, the dataset's method and the line that called it.
+    pub(crate) fn origin(&self) -> &Origin {
+        self.origin.get_or_init(|| Arc::new(self.own_origin()))
+    }
+
+    fn own_origin(&self) -> Origin {
+        let place = format!("{}@{}", self.name, self.site);
+        Origin { operator: OperatorId::derive(&place, &[], 0), name: self.name.into(), site: self.site }
+    }
+}
+
+/// See `Dataset::attribute`. Stops at nodes that belong to an operator: what they were made from does too.
+pub(super) fn attribute(node: &dyn AnyLineage, origin: Option<&Arc<Origin>>) {
+    let header = node.header();
+    if header.origin.get().is_some() {
+        return;
+    }
+    header.origin.get_or_init(|| match origin {
+        Some(origin) => Arc::clone(origin),
+        None => Arc::new(header.own_origin()),
+    });
+    node.parents(&mut |parent| attribute(parent, origin));
+}
+
+pub(super) fn source_note(node: &dyn AnyLineage) -> Option<&(dyn Any + Send + Sync)> {
+    let mut node = node;
+    loop {
+        if let Some(note) = node.note() {
+            return Some(note);
+        }
+        node = node.narrow_parent()?;
+    }
+}

@@ -1,0 +1,38 @@
+//! Operations that look at one partition at a time. They are fused: a chain of them is one task.
+
+mod filter;
+mod flat_map;
+mod map;
+mod map_partitions;
+mod memory;
+mod persist;
+mod union;
+
+pub use map_partitions::PartitionIter;
+pub(crate) use memory::{Memory, Partition};
+
+/// The parts of [`AnyLineage`](super::AnyLineage) that every node with one parent and the same partitions shares.
+macro_rules! narrow_node {
+    () => {
+        fn header(&self) -> &$crate::dataset::Header {
+            &self.header
+        }
+
+        fn partitions(&self) -> usize {
+            self.parent.partitions()
+        }
+
+        fn records(&self) -> Option<u64> {
+            self.parent.records()
+        }
+
+        fn parents(&self, visit: &mut dyn FnMut(&dyn $crate::dataset::AnyLineage)) {
+            visit(&*self.parent);
+        }
+
+        fn narrow_parent(&self) -> Option<&dyn $crate::dataset::AnyLineage> {
+            Some(&*self.parent)
+        }
+    };
+}
+pub(crate) use narrow_node;

@@ -1,0 +1,100 @@
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::narrow_node;
+use crate::data::Data;
+use crate::dataset::{AnyLineage, Chunk, Dataset, Emitter, Flow, Header, Lineage, Sink};
+use crate::error::Result;
+use crate::exec::TaskContext;
+
+impl<T: Data> Dataset<T> {
+    /// Replaces every record by what `f` makes of it: none, one or many. Partitions and order stay.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let twice = context.parallelize([1, 2], 2).flat_map(|n| [n, n * 2]);
+    /// assert_eq!(twice.collect()?, [1, 2, 2, 4]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn flat_map<U: Data, I: IntoIterator<Item = U>>(
+        &self,
+        f: impl Fn(T) -> I + Send + Sync + 'static,
+    ) -> Dataset<U> {
+        let expand = move |chunk: Chunk<'_, T>, out: &mut Emitter<'_, U>| match chunk {
+            Chunk::Owned(records) => records.drain(..).for_each(|record| emit_all(f(record), out)),
+            Chunk::Shared(records) => records.iter().for_each(|record| emit_all(f(record.clone()), out)),
+        };
+        self.derive(FlatMap::new(Header::new("flat_map"), self, expand))
+    }
+
+    /// Like [`flat_map`](Dataset::flat_map), but `f` looks at the record and emits: nothing is cloned and no collection
+    /// is built per record.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let lines = context.parallelize(["to be".to_string(), "or not".to_string()], 2);
+    /// let lengths = lines.flat_map_ref(|line, out| line.split(' ').for_each(|word| out.emit(word.len())));
+    /// assert_eq!(lengths.collect()?, [2, 2, 2, 3]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn flat_map_ref<U: Data>(&self, f: impl Fn(&T, &mut Emitter<'_, U>) + Send + Sync + 'static) -> Dataset<U> {
+        let expand = move |chunk: Chunk<'_, T>, out: &mut Emitter<'_, U>| {
+            chunk.as_slice().iter().for_each(|record| f(record, out));
+        };
+        self.derive(FlatMap::new(Header::new("flat_map_ref"), self, expand))
+    }
+}
+
+fn emit_all<U>(records: impl IntoIterator<Item = U>, out: &mut Emitter<'_, U>) {
+    for record in records {
+        out.emit(record);
+    }
+}
+
+struct FlatMap<T, U, F> {
+    header: Header,
+    parent: Arc<dyn Lineage<T>>,
+    expand: F,
+    record: PhantomData<fn() -> U>,
+}
+
+impl<T: Data, U, F> FlatMap<T, U, F> {
+    fn new(header: Header, parent: &Dataset<T>, expand: F) -> Self {
+        FlatMap { header, parent: Arc::clone(parent.lineage()), expand, record: PhantomData }
+    }
+}
+
+impl<T: Data, U: Data, F> Lineage<U> for FlatMap<T, U, F>
+where
+    F: Fn(Chunk<'_, T>, &mut Emitter<'_, U>) + Send + Sync,
+{
+    fn compute<'t>(&'t self, partition: usize, task: &TaskContext<'t>, sink: &mut dyn Sink<U>) -> Result<Flow> {
+        let origin = self.header.origin();
+        // The operators below note themselves at each chunk that is emitted in the middle of one of ours.
+        let mut down = |chunk: Chunk<'_, U>| {
+            let flow = sink.push(chunk);
+            task.enter(origin);
+            flow
+        };
+        let mut out = Emitter::new(&mut down);
+        self.parent.compute(partition, task, &mut |chunk: Chunk<'_, T>| {
+            task.enter(origin);
+            (self.expand)(chunk, &mut out);
+            Ok(if out.is_done() { Flow::Break(()) } else { Flow::Continue(()) })
+        })?;
+        out.finish()
+    }
+}
+
+impl<T: Data, U: Data, F> AnyLineage for FlatMap<T, U, F>
+where
+    F: Fn(Chunk<'_, T>, &mut Emitter<'_, U>) + Send + Sync,
+{
+    narrow_node!();
+}

@@ -1,0 +1,49 @@
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::narrow_node;
+use crate::data::Data;
+use crate::dataset::{AnyLineage, Chunk, Dataset, Flow, Header, Lineage, Sink, chunk_len};
+use crate::error::Result;
+use crate::exec::TaskContext;
+
+impl<T: Data> Dataset<T> {
+    /// Puts every record through `f`. Partitions and order stay.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let tens = context.parallelize([1, 2, 3], 2).map(|n| n * 10);
+    /// assert_eq!(tens.collect()?, [10, 20, 30]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn map<U: Data>(&self, f: impl Fn(T) -> U + Send + Sync + 'static) -> Dataset<U> {
+        self.derive(Map { header: Header::new("map"), parent: Arc::clone(self.lineage()), f, record: PhantomData })
+    }
+}
+
+struct Map<T, U, F> {
+    header: Header,
+    parent: Arc<dyn Lineage<T>>,
+    f: F,
+    record: PhantomData<fn() -> U>,
+}
+
+impl<T: Data, U: Data, F: Fn(T) -> U + Send + Sync> Lineage<U> for Map<T, U, F> {
+    fn compute<'t>(&'t self, partition: usize, task: &TaskContext<'t>, sink: &mut dyn Sink<U>) -> Result<Flow> {
+        let origin = self.header.origin();
+        let mut out: Vec<U> = Vec::with_capacity(chunk_len::<U>());
+        self.parent.compute(partition, task, &mut |chunk: Chunk<'_, T>| {
+            task.enter(origin);
+            out.clear();
+            chunk.map_into(&mut out, &self.f);
+            sink.push(Chunk::Owned(&mut out))
+        })
+    }
+}
+
+impl<T: Data, U: Data, F: Fn(T) -> U + Send + Sync> AnyLineage for Map<T, U, F> {
+    narrow_node!();
+}

@@ -1,0 +1,85 @@
+use std::sync::Arc;
+
+use crate::data::Data;
+use crate::dataset::{AnyLineage, Dataset, Flow, Header, Lineage, Partition, Sink};
+use crate::error::Result;
+use crate::exec::{Runtime, TaskContext};
+
+impl<T: Data> Dataset<T> {
+    /// The records of this dataset, then those of `other`; duplicates stay. Partitions are kept, none is copied.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let all = context.parallelize([1, 2], 1).union(&context.parallelize([2, 3], 1));
+    /// assert_eq!((all.num_partitions(), all.collect()?), (2, vec![1, 2, 2, 3]));
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn union(&self, other: &Dataset<T>) -> Dataset<T> {
+        Dataset::union_all([self.clone(), other.clone()], self.runtime())
+    }
+
+    /// The records of all datasets, in their order.
+    #[track_caller]
+    pub(crate) fn union_all(datasets: impl IntoIterator<Item = Dataset<T>>, runtime: &Runtime) -> Dataset<T> {
+        let mut parts = Vec::new();
+        let mut partitions = 0;
+        for dataset in datasets {
+            parts.push((partitions, Arc::clone(dataset.lineage())));
+            partitions += dataset.num_partitions();
+        }
+        Dataset::new(Union { header: Header::new("union"), parts, partitions }, runtime)
+    }
+}
+
+struct Union<T> {
+    header: Header,
+    /// The datasets, each with the number of its first partition in the union.
+    parts: Vec<(usize, Arc<dyn Lineage<T>>)>,
+    partitions: usize,
+}
+
+impl<T> Union<T> {
+    fn part(&self, partition: usize) -> (&dyn Lineage<T>, usize) {
+        // Datasets without partitions share the number of their successor: the last one that begins here has it.
+        let after = self.parts.partition_point(|(first, _)| *first <= partition);
+        let (first, part) = &self.parts[after - 1];
+        (&**part, partition - first)
+    }
+}
+
+impl<T: Data> Lineage<T> for Union<T> {
+    fn compute<'t>(&'t self, partition: usize, task: &TaskContext<'t>, sink: &mut dyn Sink<T>) -> Result<Flow> {
+        let (part, partition) = self.part(partition);
+        part.compute(partition, task, sink)
+    }
+
+    fn in_memory(&self, partition: usize) -> Option<Partition<T>> {
+        let (part, partition) = self.part(partition);
+        part.in_memory(partition)
+    }
+
+    fn is_kept(&self) -> bool {
+        self.parts.iter().all(|(_, part)| part.is_kept())
+    }
+}
+
+impl<T: Data> AnyLineage for Union<T> {
+    fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn partitions(&self) -> usize {
+        self.partitions
+    }
+
+    fn records(&self) -> Option<u64> {
+        self.parts.iter().map(|(_, part)| part.records()).sum()
+    }
+
+    fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
+        self.parts.iter().for_each(|(_, part)| visit(&**part));
+    }
+}

@@ -1,0 +1,79 @@
+use std::any::Any;
+use std::marker::PhantomData;
+
+use super::lineage::{AnyLineage, Header, Lineage};
+use super::{Dataset, Emitter, Flow, Sink};
+use crate::data::Data;
+use crate::error::Result;
+use crate::exec::{Runtime, TaskContext};
+
+/// One partition of a dataset that a source reads when the batch runs.
+///
+/// Reading must be repeatable: a task that is tried again reads the same records in the same order.
+pub trait ReadPartition<T>: Send + Sync + 'static {
+    /// How many records there are at most, when that is known before reading.
+    fn records(&self) -> Option<u64>;
+
+    /// What is read, for error messages: `lines/2 offsets 3..9`.
+    fn describe(&self) -> String;
+
+    /// Emits the records, in order.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the records from being read. The task is then tried again from the start.
+    fn read(&self, out: &mut Emitter<'_, T>) -> Result<()>;
+}
+
+impl<T: Data> Dataset<T> {
+    /// A dataset whose partitions are read by a source, with a note that [`Dataset::source_note`] finds.
+    pub(crate) fn read<P: ReadPartition<T>>(
+        partitions: Vec<P>,
+        note: impl Any + Send + Sync,
+        runtime: &Runtime,
+    ) -> Self {
+        let header = Header::new("read");
+        Dataset::new(Read { header, partitions, note: Box::new(note), record: PhantomData }, runtime)
+    }
+}
+
+struct Read<T, P> {
+    header: Header,
+    partitions: Vec<P>,
+    note: Box<dyn Any + Send + Sync>,
+    record: PhantomData<fn() -> T>,
+}
+
+impl<T: Data, P: ReadPartition<T>> Lineage<T> for Read<T, P> {
+    fn compute<'t>(&'t self, partition: usize, task: &TaskContext<'t>, sink: &mut dyn Sink<T>) -> Result<Flow> {
+        task.enter(self.header.origin());
+        let part = &self.partitions[partition];
+        let mut out = Emitter::new(sink);
+        let outcome = part.read(&mut out);
+        // An error of the operators below comes first: the reader may only have noticed that nobody listens.
+        let flow = out.finish()?;
+        task.enter(self.header.origin());
+        outcome.map_err(|error| error.within(part.describe()))?;
+        Ok(flow)
+    }
+}
+
+impl<T: Data, P: ReadPartition<T>> AnyLineage for Read<T, P> {
+    fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn partitions(&self) -> usize {
+        self.partitions.len()
+    }
+
+    fn records(&self) -> Option<u64> {
+        self.partitions.iter().map(ReadPartition::records).sum()
+    }
+
+    fn parents(&self, _: &mut dyn FnMut(&dyn AnyLineage)) {}
+
+    fn note(&self) -> Option<&(dyn Any + Send + Sync)> {
+        Some(&*self.note)
+    }
+}

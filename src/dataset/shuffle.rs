@@ -1,0 +1,185 @@
+//! Moves records to the partition of their key and aggregates them on both sides of the way.
+//!
+//! The map side watches how often keys repeat and decides by itself whether to combine (see `write.rs`); the reduce
+//! side merges what it gets one cache-sized bucket at a time (see `read.rs`). Both are deterministic: they decide by
+//! counts, never by time, and take blocks in the order of the map tasks.
+
+mod block;
+mod read;
+mod table;
+mod write;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{AnyLineage, Dataset, Flow, Header, Lineage, Sink};
+use crate::data::{Data, Exchange, KEY_GROUPS, Key};
+use crate::error::{Error, ErrorKind, Result};
+use crate::exec::{Block, Runtime, ShuffleId, TaskContext};
+use block::MapBlock;
+
+pub(crate) use table::KeyTable;
+
+/// What a keyed operation does with the values of one key. Values arrive in the order of the map tasks.
+pub(crate) trait Aggregate: Send + Sync + 'static {
+    type Value: Exchange;
+    /// What is kept for a key while its values come in.
+    type Combiner: Exchange;
+    type Output: Data;
+
+    /// Whether values may be combined before the shuffle: pointless where nothing gets smaller.
+    const COMBINES: bool;
+
+    fn create(&self, value: Self::Value) -> Self::Combiner;
+    fn merge_value(&self, combiner: &mut Self::Combiner, value: Self::Value);
+    fn merge_combiners(&self, combiner: &mut Self::Combiner, other: Self::Combiner);
+    fn finish(&self, combiner: Self::Combiner) -> Self::Output;
+}
+
+/// A stage that writes the blocks of a shuffle.
+pub(crate) trait ShuffleMap: Send + Sync {
+    fn id(&self) -> ShuffleId;
+
+    fn map_tasks(&self) -> usize;
+
+    /// How many records the map tasks will look at, when that is known.
+    fn map_records(&self) -> Option<u64>;
+
+    fn run_map_task<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<()>;
+}
+
+impl<K: Key, V: Exchange> Dataset<(K, V)> {
+    /// The shuffle behind every keyed operation.
+    pub(crate) fn aggregate_with<A: Aggregate<Value = V>>(
+        &self,
+        header: Header,
+        aggregate: A,
+        partitions: usize,
+    ) -> Dataset<(K, A::Output)> {
+        self.derive(Shuffled {
+            header,
+            parent: Arc::clone(self.lineage()),
+            aggregate,
+            partitions: partitions.clamp(1, KEY_GROUPS),
+            id: self.runtime().next_shuffle(),
+            runtime: self.runtime().clone(),
+            written: (0..self.num_partitions()).map(|_| AtomicU64::new(0)).collect(),
+            key: PhantomData,
+        })
+    }
+}
+
+struct Shuffled<K, V, A> {
+    header: Header,
+    parent: Arc<dyn Lineage<(K, V)>>,
+    aggregate: A,
+    partitions: usize,
+    id: ShuffleId,
+    runtime: Runtime,
+    /// How many records each map task wrote.
+    written: Vec<AtomicU64>,
+    key: PhantomData<fn() -> K>,
+}
+
+impl<K: Key, V: Exchange, A: Aggregate<Value = V>> ShuffleMap for Shuffled<K, V, A> {
+    fn id(&self) -> ShuffleId {
+        self.id
+    }
+
+    fn map_tasks(&self) -> usize {
+        self.parent.partitions()
+    }
+
+    fn map_records(&self) -> Option<u64> {
+        self.parent.records()
+    }
+
+    fn run_map_task<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<()> {
+        let origin = self.header.origin();
+        let mut writer = write::MapWriter::new(&self.aggregate, self.partitions);
+        let _ = self.parent.compute(partition, task, &mut |chunk: super::Chunk<'_, (K, V)>| {
+            task.enter(origin);
+            writer.push(chunk);
+            Ok(Flow::Continue(()))
+        })?;
+        task.enter(origin);
+        let blocks: Vec<MapBlock<K, V, A::Combiner>> = writer.finish();
+        let records: usize = blocks.iter().map(MapBlock::records).sum();
+        self.written[partition].store(records as u64, Ordering::Relaxed);
+        let store = self.runtime.shuffles();
+        let wants_bytes = store.wants_bytes();
+        let blocks = blocks
+            .into_iter()
+            .map(
+                |block| {
+                    if wants_bytes { block.encode().map(Block::Encoded) } else { Ok(Block::Typed(Arc::new(block))) }
+                },
+            )
+            .collect::<Result<Vec<_>>>()?;
+        store.put(self.id, partition, blocks);
+        Ok(())
+    }
+}
+
+impl<K: Key, V: Exchange, A: Aggregate<Value = V>> Lineage<(K, A::Output)> for Shuffled<K, V, A> {
+    fn compute<'t>(
+        &'t self,
+        partition: usize,
+        task: &TaskContext<'t>,
+        sink: &mut dyn Sink<(K, A::Output)>,
+    ) -> Result<Flow> {
+        let origin = self.header.origin();
+        task.enter(origin);
+        let blocks = self.runtime.shuffles().get(self.id, self.map_tasks(), partition);
+        let blocks =
+            blocks.into_iter().enumerate().map(|(map, block)| self.open(map, block)).collect::<Result<Vec<_>>>()?;
+        let mut down = |chunk: super::Chunk<'_, (K, A::Output)>| {
+            let flow = sink.push(chunk);
+            task.enter(origin);
+            flow
+        };
+        read::merge(&self.aggregate, &blocks, self.partitions, &mut down)
+    }
+}
+
+impl<K: Key, V: Exchange, A: Aggregate<Value = V>> Shuffled<K, V, A> {
+    fn open(&self, map: usize, block: Option<Block>) -> Result<Arc<MapBlock<K, V, A::Combiner>>> {
+        let wrong = |what: &str| Error::new(ErrorKind::Internal, format!("the block of map task {map} {what}"));
+        match block {
+            None => Err(wrong("is not in the shuffle store")),
+            Some(Block::Typed(any)) => any.downcast().map_err(|_| wrong("has another type")),
+            Some(Block::Encoded(bytes)) => {
+                MapBlock::decode(&bytes).map(Arc::new).map_err(|e| wrong("cannot be read").caused_by(e))
+            }
+        }
+    }
+}
+
+impl<K: Key, V: Exchange, A: Aggregate<Value = V>> AnyLineage for Shuffled<K, V, A> {
+    fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn partitions(&self) -> usize {
+        self.partitions
+    }
+
+    fn records(&self) -> Option<u64> {
+        Some(self.written.iter().map(|written| written.load(Ordering::Relaxed)).sum())
+    }
+
+    fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
+        visit(&*self.parent);
+    }
+
+    fn shuffle(&self) -> Option<&dyn ShuffleMap> {
+        Some(self)
+    }
+}
+
+impl<K, V, A> Drop for Shuffled<K, V, A> {
+    fn drop(&mut self) {
+        self.runtime.shuffles().remove(self.id);
+    }
+}

@@ -1,0 +1,152 @@
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
+
+use super::{OnError, Thread};
+use crate::error::Result;
+use crate::time::{Clock, Time};
+
+/// Calls back at `first`, `first + period`, ... with the scheduled time, however late it is: no tick is skipped or
+/// merged. Follows Spark's `RecurringTimer`.
+#[derive(Debug)]
+pub(crate) struct RecurringTimer {
+    stop: Sender<Stop>,
+    stopped: Receiver<Option<Time>>,
+    thread: Thread,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// Tick once more at the scheduled time, so that what has gathered since the last tick gets one.
+    AfterNextTick,
+    AtOnce,
+}
+
+impl RecurringTimer {
+    /// Starts ticking. A callback that returns an error ends the timer and goes to `on_error`.
+    pub(crate) fn start(
+        name: &str,
+        clock: &Clock,
+        first: Time,
+        period: Duration,
+        on_error: OnError,
+        mut tick: impl FnMut(Time) -> Result<()> + Send + 'static,
+    ) -> Result<Self> {
+        let (stop, stops) = bounded(2);
+        let (report, stopped) = bounded(1);
+        let clock = clock.clone();
+        let body = move || {
+            let (mut next, mut last) = (first, None);
+            let mut last_tick = false;
+            loop {
+                let alarm = clock.alarm(next);
+                let told = select_biased! {
+                    recv(stops) -> told => Some(told.unwrap_or(Stop::AtOnce)),
+                    recv(alarm) -> _ => None,
+                };
+                match told {
+                    Some(Stop::AtOnce) => break,
+                    Some(Stop::AfterNextTick) => {
+                        last_tick = true;
+                        continue;
+                    }
+                    None => {}
+                }
+                if let Err(error) = tick(next) {
+                    let _ = report.send(last);
+                    return Err(error);
+                }
+                last = Some(next);
+                if last_tick {
+                    break;
+                }
+                next = next + period;
+            }
+            // Nobody may be asking any more.
+            let _ = report.send(last);
+            Ok(())
+        };
+        let thread = Thread::spawn(name, on_error, body)?;
+        Ok(RecurringTimer { stop, stopped, thread })
+    }
+
+    /// Lets the timer tick once more at its scheduled time and ends it.
+    pub(crate) fn stop_after_next_tick(&self) {
+        // A timer that has ended needs no telling.
+        let _ = self.stop.try_send(Stop::AfterNextTick);
+    }
+
+    /// Ends the timer without another tick and returns the time of the last one.
+    pub(crate) fn stop(self) -> Option<Time> {
+        let _ = self.stop.try_send(Stop::AtOnce);
+        self.ended()
+    }
+
+    /// Waits for the timer's end and returns the time of its last tick.
+    pub(crate) fn ended(self) -> Option<Time> {
+        let last = self.stopped.recv().unwrap_or(None);
+        self.thread.join();
+        last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Error, ErrorKind};
+    use crate::time::ManualClock;
+    use crossbeam_channel::unbounded;
+    use std::sync::Arc;
+
+    const PERIOD: Duration = Duration::from_millis(100);
+
+    fn start(hands: &ManualClock) -> (RecurringTimer, Receiver<Time>) {
+        let (ticked, ticks) = unbounded();
+        let tick = move |time| {
+            ticked.send(time).unwrap();
+            Ok(())
+        };
+        let clock = Clock::manual(hands);
+        let timer = RecurringTimer::start("timer", &clock, Time::ZERO, PERIOD, Arc::new(|e| panic!("{e}")), tick);
+        (timer.unwrap(), ticks)
+    }
+
+    fn at(millis: i64) -> Time {
+        Time::from_millis(millis)
+    }
+
+    #[test]
+    fn late_ticks_come_one_after_another() {
+        let hands = ManualClock::new();
+        let (timer, ticks) = start(&hands);
+        assert_eq!(ticks.recv().unwrap(), at(0));
+        hands.advance(PERIOD);
+        assert_eq!(ticks.recv().unwrap(), at(100));
+        hands.advance(2 * PERIOD);
+        assert_eq!((ticks.recv().unwrap(), ticks.recv().unwrap()), (at(200), at(300)));
+        assert_eq!(timer.stop(), Some(at(300)));
+    }
+
+    #[test]
+    fn a_graceful_stop_ticks_once_more() {
+        let hands = ManualClock::new();
+        let (timer, ticks) = start(&hands);
+        assert_eq!(ticks.recv().unwrap(), at(0));
+        timer.stop_after_next_tick();
+        hands.advance(2 * PERIOD);
+        // Spark's timer sees the flag only after a further tick, and ends at 200: one tick is what stopping needs.
+        assert_eq!(timer.ended(), Some(at(100)));
+        assert_eq!(ticks.try_iter().collect::<Vec<_>>(), [at(100)]);
+    }
+
+    #[test]
+    fn a_failing_tick_ends_the_timer() {
+        let (failed, errors) = unbounded();
+        let clock = Clock::manual(&ManualClock::new());
+        let on_error: OnError = Arc::new(move |error| failed.send(error).unwrap());
+        let tick = |_| Err(Error::new(ErrorKind::Internal, "closed"));
+        let timer = RecurringTimer::start("timer", &clock, Time::ZERO, PERIOD, on_error, tick).unwrap();
+        assert_eq!(timer.ended(), None);
+        assert_eq!(errors.recv().unwrap().to_string(), "closed");
+    }
+}

@@ -1,0 +1,104 @@
+//! Runs the tasks of a stage and moves blocks between stages. Knows nothing of records, streams or time.
+//!
+//! [`Executor`] and [`ShuffleStore`] are the seam: rayon and a table in memory are behind it here, a cluster can be. A
+//! task is named by its stage and partition and never shipped: every process of a program builds the same stages.
+
+mod pool;
+mod shuffle_store;
+mod task;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::Result;
+use crate::id::Origin;
+
+pub(crate) use pool::PoolExecutor;
+pub(crate) use shuffle_store::MemoryStore;
+pub use shuffle_store::{Block, ShuffleId, ShuffleStore};
+pub(crate) use task::{TaskContext, run_attempts};
+
+/// Which half of an operator's work a stage does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StageKind {
+    /// Ends by writing shuffle blocks.
+    ShuffleMap,
+    /// Ends in an action.
+    Result,
+}
+
+/// Tasks that run the same code on several partitions and do not wait for each other.
+#[derive(Debug)]
+pub struct Stage<'s> {
+    /// The last operator of the stage.
+    pub origin: &'s Origin,
+    /// What the stage ends in.
+    pub kind: StageKind,
+    /// The partitions to run.
+    pub partitions: &'s [usize],
+    /// How many records the stage will look at, when that is known.
+    pub records: Option<u64>,
+    /// How often a task may be tried; at least 1.
+    pub max_attempts: u32,
+}
+
+/// Runs stages. Returns when every task has succeeded, or with the first error after no task runs any more.
+pub trait Executor: fmt::Debug + Send + Sync {
+    /// How many tasks run at the same time.
+    fn parallelism(&self) -> usize;
+
+    /// Runs `task(partition, attempt)` for every partition of the stage. The first attempt is 0. A task that fails or
+    /// panics is tried again alone.
+    ///
+    /// # Errors
+    ///
+    /// The error of the last attempt of the task that failed in all of them.
+    fn run(&self, stage: &Stage<'_>, task: &(dyn Fn(usize, u32) -> Result<()> + Sync)) -> Result<()>;
+}
+
+/// What datasets run on: shared by all datasets of a context.
+#[derive(Clone, Debug)]
+pub(crate) struct Runtime(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    executor: Box<dyn Executor>,
+    shuffles: Arc<dyn ShuffleStore>,
+    max_task_attempts: u32,
+    default_partitions: usize,
+    next_shuffle: AtomicU64,
+}
+
+impl Runtime {
+    pub(crate) fn new(
+        executor: Box<dyn Executor>,
+        shuffles: Arc<dyn ShuffleStore>,
+        max_task_attempts: u32,
+        default_partitions: usize,
+    ) -> Self {
+        let next_shuffle = AtomicU64::new(0);
+        Runtime(Arc::new(Parts { executor, shuffles, max_task_attempts, default_partitions, next_shuffle }))
+    }
+
+    pub(crate) fn executor(&self) -> &dyn Executor {
+        &*self.0.executor
+    }
+
+    pub(crate) fn shuffles(&self) -> &Arc<dyn ShuffleStore> {
+        &self.0.shuffles
+    }
+
+    pub(crate) fn max_task_attempts(&self) -> u32 {
+        self.0.max_task_attempts
+    }
+
+    /// Into how many partitions a shuffle goes when the program does not say.
+    pub(crate) fn default_partitions(&self) -> usize {
+        self.0.default_partitions
+    }
+
+    pub(crate) fn next_shuffle(&self) -> ShuffleId {
+        ShuffleId(self.0.next_shuffle.fetch_add(1, Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,126 @@
+//! Where records come from. A [`Source`] is asked for one batch per batch time and told when that batch is done; it
+//! knows nothing of the graph that its records flow through.
+
+mod queue;
+
+use std::any::Any;
+use std::fmt;
+use std::time::Duration;
+
+use crate::data::Data;
+use crate::dataset::{Dataset, ReadPartition};
+use crate::error::{Error, Result};
+use crate::event_loop::OnError;
+use crate::exec::Runtime;
+use crate::time::{Clock, Time};
+
+pub use queue::QueueSource;
+
+/// An input of a program.
+///
+/// All calls come from one thread, in this order: `start`; then, for every batch time in ascending order, `batch`, and
+/// some time later, in the same order, `completed`; then `stop`. A source is started once.
+pub trait Source<T: Data>: Send + 'static {
+    /// What the input is called in errors and events: `kafka lines`.
+    fn name(&self) -> String;
+
+    /// Gets ready to deliver. Whatever can be found wrong with the input should be found here.
+    ///
+    /// # Errors
+    ///
+    /// Keep the context from starting.
+    fn start(&mut self, context: &SourceContext) -> Result<()>;
+
+    /// Plans the batch at `time`: decides which records belong to it. They are read later, by the tasks of the batch,
+    /// and once more if a task fails. `None` says that the input has no batch at this time, which is not the same as an
+    /// empty one.
+    ///
+    /// # Errors
+    ///
+    /// Stop the context.
+    fn batch(&mut self, time: Time) -> Result<Option<InputBatch<T>>>;
+
+    /// Learns that all outputs of the batch at `time`, and of all batches before it, are done.
+    ///
+    /// # Errors
+    ///
+    /// Stop the context.
+    fn completed(&mut self, time: Time) -> Result<()> {
+        let _ = time;
+        Ok(())
+    }
+
+    /// Lets go of everything, after making sure that what it was told is completed will not be delivered again.
+    ///
+    /// # Errors
+    ///
+    /// Are returned from the stop of the context.
+    fn stop(&mut self, timeout: Duration) -> Result<()> {
+        let _ = timeout;
+        Ok(())
+    }
+}
+
+/// The records that a source has planned for one batch.
+#[derive(Debug)]
+pub struct InputBatch<T> {
+    /// The records, to be read when the batch runs.
+    pub dataset: Dataset<T>,
+    /// How many there are.
+    pub records: u64,
+    /// What they are, for people: offset ranges, file names.
+    pub description: String,
+}
+
+/// What a source needs of the engine.
+#[derive(Clone)]
+pub struct SourceContext {
+    runtime: Runtime,
+    clock: Clock,
+    batch_interval: Duration,
+    on_error: OnError,
+}
+
+impl SourceContext {
+    pub(crate) fn new(runtime: &Runtime, clock: &Clock, batch_interval: Duration, on_error: OnError) -> Self {
+        SourceContext { runtime: runtime.clone(), clock: clock.clone(), batch_interval, on_error }
+    }
+
+    /// A dataset of records in memory.
+    #[track_caller]
+    pub fn dataset<T: Data>(&self, partitions: Vec<Vec<T>>) -> Dataset<T> {
+        Dataset::of(partitions, &self.runtime)
+    }
+
+    /// A dataset whose partitions are read when the batch runs. The note travels with the dataset through operations
+    /// that keep its partitions: offset ranges, say.
+    pub fn read<T: Data, P: ReadPartition<T>>(&self, partitions: Vec<P>, note: impl Any + Send + Sync) -> Dataset<T> {
+        Dataset::read(partitions, note, &self.runtime)
+    }
+
+    /// The clock of the context.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The time between two batches.
+    pub fn batch_interval(&self) -> Duration {
+        self.batch_interval
+    }
+
+    /// Stops the context with an error that happened in the background.
+    pub fn fail(&self, error: Error) {
+        (self.on_error)(error);
+    }
+
+    /// For the threads of a source: where their errors go.
+    pub(crate) fn on_error(&self) -> &OnError {
+        &self.on_error
+    }
+}
+
+impl fmt::Debug for SourceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceContext").field("batch_interval", &self.batch_interval).finish_non_exhaustive()
+    }
+}
