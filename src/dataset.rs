@@ -12,7 +12,6 @@ mod shuffle;
 mod stage;
 
 use std::fmt;
-use std::panic::Location;
 use std::sync::Arc;
 
 use crate::data::Data;
@@ -22,7 +21,8 @@ use crate::id::Origin;
 pub(crate) use chunk::{Chunk, Flow, Sink, chunk_len};
 pub(crate) use lineage::{AnyLineage, Header, Lineage};
 pub(crate) use narrow::Partition;
-pub(crate) use shuffle::{Aggregate, KeyTable};
+pub(crate) use shuffle::Aggregate;
+pub(crate) use stage::gather;
 
 pub use chunk::Emitter;
 pub use narrow::PartitionIter;
@@ -106,10 +106,4 @@ impl<T: Data> Dataset<T> {
     pub(crate) fn source_note<N: 'static>(&self) -> Option<&N> {
         lineage::source_note(&*self.lineage)?.downcast_ref()
     }
-}
-
-/// The place that called, for the header of a lineage node made on behalf of a user.
-#[track_caller]
-fn caller() -> &'static Location<'static> {
-    Location::caller()
 }

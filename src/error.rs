@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// The result of everything in this crate that can fail.
@@ -131,6 +132,26 @@ impl StdError for Error {
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
         Error::user(error)
+    }
+}
+
+/// Whom a thread of the engine tells that it failed. The first error stops the context.
+pub(crate) type OnError = Arc<dyn Fn(Error) + Send + Sync>;
+
+/// Runs a closure of the program on a thread of the engine: a panic becomes the error that `describe` makes of what it
+/// said.
+pub(crate) fn guarded<R>(body: impl FnOnce() -> Result<R>, describe: impl FnOnce(&str) -> Error) -> Result<R> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| Err(describe(panic_message(panic.as_ref()))))
+}
+
+/// What a panic said, when it said it in text.
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text
+    } else {
+        "a value that is no text"
     }
 }
 

@@ -5,16 +5,22 @@
 
 mod timer;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::cell::Cell;
 use std::thread::{Builder, JoinHandle};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, OnError, Result, guarded};
 
 pub(crate) use timer::RecurringTimer;
 
-/// Whom a thread tells that it failed. The first error stops the context.
-pub(crate) type OnError = Arc<dyn Fn(Error) + Send + Sync>;
+thread_local! {
+    /// Whether this thread was started here.
+    static OWN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the caller runs on a thread of the engine: it must not wait for the engine to end.
+pub(crate) fn is_own_thread() -> bool {
+    OWN.get()
+}
 
 /// A running thread. Dropping it joins it, so whatever makes it end has to be dropped or sent first.
 #[derive(Debug)]
@@ -29,10 +35,9 @@ impl Thread {
     ) -> Result<Self> {
         let thread = name.to_string();
         let run = move || {
-            let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
-                let said = panic_message(panic.as_ref());
-                Err(Error::new(ErrorKind::Internal, format!("thread {thread} panicked: {said}")))
-            });
+            OWN.set(true);
+            let outcome =
+                guarded(body, |said| Error::new(ErrorKind::Internal, format!("thread {thread} panicked: {said}")));
             if let Err(error) = outcome {
                 on_error(error);
             }
@@ -47,6 +52,11 @@ impl Thread {
     /// Waits until the thread has ended.
     pub(crate) fn join(mut self) {
         self.wait();
+    }
+
+    /// Does not wait for the thread: for one that cannot be made to end.
+    pub(crate) fn leave(mut self) {
+        self.0 = None;
     }
 
     fn wait(&mut self) {
@@ -66,21 +76,11 @@ impl Drop for Thread {
     }
 }
 
-/// What a panic said, when it said it in text.
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        text
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text
-    } else {
-        "a value that is no text"
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crossbeam_channel::unbounded;
+    use std::sync::Arc;
 
     fn collected() -> (OnError, crossbeam_channel::Receiver<Error>) {
         let (sender, receiver) = unbounded();

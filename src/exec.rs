@@ -16,12 +16,12 @@ use crate::id::Origin;
 
 pub(crate) use pool::PoolExecutor;
 pub(crate) use shuffle_store::MemoryStore;
-pub use shuffle_store::{Block, ShuffleId, ShuffleStore};
+pub(crate) use shuffle_store::{Block, ShuffleId, ShuffleStore};
 pub(crate) use task::{TaskContext, run_attempts};
 
 /// Which half of an operator's work a stage does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum StageKind {
+pub(crate) enum StageKind {
     /// Ends by writing shuffle blocks.
     ShuffleMap,
     /// Ends in an action.
@@ -30,24 +30,21 @@ pub enum StageKind {
 
 /// Tasks that run the same code on several partitions and do not wait for each other.
 #[derive(Debug)]
-pub struct Stage<'s> {
+pub(crate) struct Stage<'s> {
     /// The last operator of the stage.
-    pub origin: &'s Origin,
+    pub(crate) origin: &'s Origin,
     /// What the stage ends in.
-    pub kind: StageKind,
+    pub(crate) kind: StageKind,
     /// The partitions to run.
-    pub partitions: &'s [usize],
+    pub(crate) partitions: &'s [usize],
     /// How many records the stage will look at, when that is known.
-    pub records: Option<u64>,
+    pub(crate) records: Option<u64>,
     /// How often a task may be tried; at least 1.
-    pub max_attempts: u32,
+    pub(crate) max_attempts: u32,
 }
 
 /// Runs stages. Returns when every task has succeeded, or with the first error after no task runs any more.
-pub trait Executor: fmt::Debug + Send + Sync {
-    /// How many tasks run at the same time.
-    fn parallelism(&self) -> usize;
-
+pub(crate) trait Executor: fmt::Debug + Send + Sync {
     /// Runs `task(partition, attempt)` for every partition of the stage. The first attempt is 0. A task that fails or
     /// panics is tried again alone.
     ///

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use crate::data::Data;
 use crate::dataset::{Dataset, ReadPartition};
-use crate::error::{Error, Result};
-use crate::event_loop::OnError;
+use crate::error::{Error, OnError, Result};
 use crate::exec::Runtime;
 use crate::time::{Clock, Time};
 
 pub use queue::QueueSource;
+pub(crate) use queue::cut;
 
 /// An input of a program.
 ///

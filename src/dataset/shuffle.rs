@@ -19,8 +19,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{Block, Runtime, ShuffleId, TaskContext};
 use block::MapBlock;
 
-pub(crate) use table::KeyTable;
-
 /// What a keyed operation does with the values of one key. Values arrive in the order of the map tasks.
 pub(crate) trait Aggregate: Send + Sync + 'static {
     type Value: Exchange;

@@ -29,8 +29,8 @@ impl<T: Data> Dataset<T> {
             records: lineage.records(),
             max_attempts: self.runtime().max_task_attempts(),
         };
-        self.runtime().executor().run(&stage, &|partition, attempt| {
-            let context = TaskContext::new(partition, attempt);
+        self.runtime().executor().run(&stage, &|partition, _| {
+            let context = TaskContext::new(partition);
             let result = context.run(|| task(lineage, partition, &context))?;
             *results[partition].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
             Ok(())
@@ -58,7 +58,7 @@ impl<T: Data> Dataset<T> {
 }
 
 /// Computes a partition into memory, or takes it from there.
-pub(super) fn gather<'t, T: Data>(
+pub(crate) fn gather<'t, T: Data>(
     lineage: &'t dyn Lineage<T>,
     partition: usize,
     task: &TaskContext<'t>,
@@ -114,8 +114,8 @@ fn run_map_tasks(node: &dyn AnyLineage, shuffle: &dyn ShuffleMap, missing: &[usi
         records: shuffle.map_records(),
         max_attempts: runtime.max_task_attempts(),
     };
-    runtime.executor().run(&stage, &|partition, attempt| {
-        let context = TaskContext::new(partition, attempt);
+    runtime.executor().run(&stage, &|partition, _| {
+        let context = TaskContext::new(partition);
         context.run(|| shuffle.run_map_task(partition, &context))
     })
 }

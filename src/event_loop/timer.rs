@@ -2,14 +2,15 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 
-use super::{OnError, Thread};
-use crate::error::Result;
+use super::Thread;
+use crate::error::{OnError, Result};
 use crate::time::{Clock, Time};
 
 /// Calls back at `first`, `first + period`, ... with the scheduled time, however late it is: no tick is skipped or
 /// merged. Follows Spark's `RecurringTimer`.
 #[derive(Debug)]
 pub(crate) struct RecurringTimer {
+    clock: Clock,
     stop: Sender<Stop>,
     stopped: Receiver<Option<Time>>,
     thread: Thread,
@@ -34,6 +35,7 @@ impl RecurringTimer {
     ) -> Result<Self> {
         let (stop, stops) = bounded(2);
         let (report, stopped) = bounded(1);
+        let own_clock = clock.clone();
         let clock = clock.clone();
         let body = move || {
             let (mut next, mut last) = (first, None);
@@ -67,23 +69,26 @@ impl RecurringTimer {
             Ok(())
         };
         let thread = Thread::spawn(name, on_error, body)?;
-        Ok(RecurringTimer { stop, stopped, thread })
+        Ok(RecurringTimer { clock: own_clock, stop, stopped, thread })
     }
 
-    /// Lets the timer tick once more at its scheduled time and ends it.
-    pub(crate) fn stop_after_next_tick(&self) {
+    /// Lets the timer tick once more at its scheduled time, unless that is after `deadline`, and returns the time of the
+    /// last tick.
+    pub(crate) fn stop_after_next_tick(self, deadline: Time) -> Option<Time> {
         // A timer that has ended needs no telling.
         let _ = self.stop.try_send(Stop::AfterNextTick);
+        select_biased! {
+            recv(self.stopped) -> last => {
+                self.thread.join();
+                last.unwrap_or(None)
+            }
+            recv(self.clock.alarm(deadline)) -> _ => self.stop(),
+        }
     }
 
     /// Ends the timer without another tick and returns the time of the last one.
     pub(crate) fn stop(self) -> Option<Time> {
         let _ = self.stop.try_send(Stop::AtOnce);
-        self.ended()
-    }
-
-    /// Waits for the timer's end and returns the time of its last tick.
-    pub(crate) fn ended(self) -> Option<Time> {
         let last = self.stopped.recv().unwrap_or(None);
         self.thread.join();
         last
@@ -132,11 +137,25 @@ mod tests {
         let hands = ManualClock::new();
         let (timer, ticks) = start(&hands);
         assert_eq!(ticks.recv().unwrap(), at(0));
-        timer.stop_after_next_tick();
-        hands.advance(2 * PERIOD);
-        // Spark's timer sees the flag only after a further tick, and ends at 200: one tick is what stopping needs.
-        assert_eq!(timer.ended(), Some(at(100)));
-        assert_eq!(ticks.try_iter().collect::<Vec<_>>(), [at(100)]);
+        let stopping = std::thread::scope(|scope| {
+            let stopping = scope.spawn(|| timer.stop_after_next_tick(at(10_000)));
+            while !stopping.is_finished() {
+                hands.advance(PERIOD);
+                std::thread::yield_now();
+            }
+            stopping.join().unwrap()
+        });
+        // Spark's timer sees the flag only after one tick more than this: one is what stopping needs.
+        let last = ticks.try_iter().last();
+        assert!(last.is_some() && stopping == last, "{stopping:?} {last:?}");
+    }
+
+    #[test]
+    fn a_graceful_stop_does_not_wait_past_its_deadline() {
+        let hands = ManualClock::new();
+        let (timer, ticks) = start(&hands);
+        assert_eq!(ticks.recv().unwrap(), at(0));
+        assert_eq!(timer.stop_after_next_tick(at(0)), Some(at(0)));
     }
 
     #[test]
@@ -146,7 +165,7 @@ mod tests {
         let on_error: OnError = Arc::new(move |error| failed.send(error).unwrap());
         let tick = |_| Err(Error::new(ErrorKind::Internal, "closed"));
         let timer = RecurringTimer::start("timer", &clock, Time::ZERO, PERIOD, on_error, tick).unwrap();
-        assert_eq!(timer.ended(), None);
         assert_eq!(errors.recv().unwrap().to_string(), "closed");
+        assert_eq!(timer.stop(), None);
     }
 }

@@ -76,10 +76,6 @@ fn records(stage: &Stage<'_>) -> f64 {
 }
 
 impl Executor for PoolExecutor {
-    fn parallelism(&self) -> usize {
-        self.parallelism
-    }
-
     fn run(&self, stage: &Stage<'_>, task: &(dyn Fn(usize, u32) -> Result<()> + Sync)) -> Result<()> {
         let started = self.clock.now();
         let helpers = self.helpers.as_ref().filter(|_| self.is_worth_waking(stage));

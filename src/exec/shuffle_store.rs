@@ -6,11 +6,11 @@ use ahash::AHashMap;
 
 /// Names the blocks of one shuffle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ShuffleId(pub u64);
+pub(crate) struct ShuffleId(pub(crate) u64);
 
 /// What one map task wrote for one reduce partition. Cloning shares it.
 #[derive(Clone)]
-pub enum Block {
+pub(crate) enum Block {
     /// As the values themselves: the reader is in this process.
     Typed(Arc<dyn Any + Send + Sync>),
     /// As bytes.
@@ -27,7 +27,7 @@ impl fmt::Debug for Block {
 }
 
 /// Keeps the blocks of shuffles until nobody can ask for them any more.
-pub trait ShuffleStore: fmt::Debug + Send + Sync {
+pub(crate) trait ShuffleStore: fmt::Debug + Send + Sync {
     /// Whether blocks have to be bytes.
     fn wants_bytes(&self) -> bool;
 

@@ -1,8 +1,6 @@
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::event_loop::panic_message;
+use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::exec::Stage;
 use crate::id::Origin;
 
@@ -11,13 +9,12 @@ use crate::id::Origin;
 #[derive(Debug)]
 pub(crate) struct TaskContext<'t> {
     partition: usize,
-    attempt: u32,
     running: Cell<Option<&'t Origin>>,
 }
 
 impl<'t> TaskContext<'t> {
-    pub(crate) fn new(partition: usize, attempt: u32) -> Self {
-        TaskContext { partition, attempt, running: Cell::new(None) }
+    pub(crate) fn new(partition: usize) -> Self {
+        TaskContext { partition, running: Cell::new(None) }
     }
 
     /// Notes that the code of this operator runs from here on. Called once per chunk.
@@ -28,9 +25,7 @@ impl<'t> TaskContext<'t> {
 
     /// Runs the attempt; an error or a panic comes back with operator and partition.
     pub(crate) fn run<R>(&self, body: impl FnOnce() -> Result<R>) -> Result<R> {
-        let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
-            Err(Error::new(ErrorKind::Task, format!("panicked: {}", panic_message(panic.as_ref()))))
-        });
+        let outcome = guarded(body, |said| Error::new(ErrorKind::Task, format!("panicked: {said}")));
         outcome.map_err(|error| {
             let error = error.within(format!("partition {}", self.partition));
             match self.running.get() {
@@ -38,11 +33,6 @@ impl<'t> TaskContext<'t> {
                 None => error,
             }
         })
-    }
-
-    /// The number of this attempt, from 0.
-    pub(crate) fn attempt(&self) -> u32 {
-        self.attempt
     }
 }
 
@@ -84,7 +74,7 @@ mod tests {
     #[test]
     fn a_panic_names_operator_line_and_partition() {
         let origin = origin();
-        let task = TaskContext::new(3, 0);
+        let task = TaskContext::new(3);
         let error = task
             .run(|| -> Result<()> {
                 task.enter(&origin);

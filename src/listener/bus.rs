@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam_channel::{Sender, TrySendError, bounded};
 
 use super::{Event, Listener};
-use crate::error::Result;
-use crate::event_loop::{OnError, Thread};
+use crate::error::{OnError, Result};
+use crate::event_loop::Thread;
 
 /// How many events wait for slow listeners before further ones are dropped.
 const QUEUE: usize = 10_000;

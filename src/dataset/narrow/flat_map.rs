@@ -83,7 +83,7 @@ where
             flow
         };
         let mut out = Emitter::new(&mut down);
-        self.parent.compute(partition, task, &mut |chunk: Chunk<'_, T>| {
+        let _ = self.parent.compute(partition, task, &mut |chunk: Chunk<'_, T>| {
             task.enter(origin);
             (self.expand)(chunk, &mut out);
             Ok(if out.is_done() { Flow::Break(()) } else { Flow::Continue(()) })

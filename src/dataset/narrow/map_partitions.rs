@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::narrow_node;
 use crate::data::Data;
-use crate::dataset::{AnyLineage, Dataset, Emitter, Flow, Header, Lineage, Partition, Sink, stage};
+use crate::dataset::{AnyLineage, Chunk, Dataset, Emitter, Flow, Header, Lineage, Partition, Sink, stage};
 use crate::error::Result;
 use crate::exec::TaskContext;
 
@@ -28,6 +28,44 @@ impl<T: Data> Dataset<T> {
         let header = Header::new("map_partitions");
         self.derive(MapPartitions { header, parent: Arc::clone(self.lineage()), f, record: PhantomData })
     }
+}
+
+impl<T: Data> Dataset<T> {
+    /// Folds every partition into one record, without gathering its records.
+    #[track_caller]
+    pub(crate) fn fold_partitions<A: Data>(
+        &self,
+        zero: A,
+        fold: impl Fn(A, T) -> A + Send + Sync + 'static,
+    ) -> Dataset<A> {
+        let header = Header::new("fold_partitions");
+        self.derive(FoldPartitions { header, parent: Arc::clone(self.lineage()), zero, fold })
+    }
+}
+
+struct FoldPartitions<T, A, F> {
+    header: Header,
+    parent: Arc<dyn Lineage<T>>,
+    zero: A,
+    fold: F,
+}
+
+impl<T: Data, A: Data, F: Fn(A, T) -> A + Send + Sync> Lineage<A> for FoldPartitions<T, A, F> {
+    fn compute<'t>(&'t self, partition: usize, task: &TaskContext<'t>, sink: &mut dyn Sink<A>) -> Result<Flow> {
+        let origin = self.header.origin();
+        let mut folded = Some(self.zero.clone());
+        let _ = self.parent.compute(partition, task, &mut |chunk: Chunk<'_, T>| {
+            task.enter(origin);
+            folded = folded.take().map(|folded| chunk.fold(folded, &self.fold));
+            Ok(Flow::Continue(()))
+        })?;
+        task.enter(origin);
+        sink.push(Chunk::Owned(&mut folded.into_iter().collect()))
+    }
+}
+
+impl<T: Data, A: Data, F: Fn(A, T) -> A + Send + Sync> AnyLineage for FoldPartitions<T, A, F> {
+    narrow_node!();
 }
 
 /// The records of one partition, in order.
@@ -92,7 +130,7 @@ where
         let records = stage::gather(&*self.parent, partition, task)?;
         let origin = self.header.origin();
         task.enter(origin);
-        let mut down = |chunk: crate::dataset::Chunk<'_, U>| {
+        let mut down = |chunk: Chunk<'_, U>| {
             let flow = sink.push(chunk);
             task.enter(origin);
             flow

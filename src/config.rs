@@ -1,0 +1,68 @@
+//! What a program can set, with what it is when it does not.
+
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::time::Clock;
+
+/// The settings of a context. Made with [`StreamingContext::builder`](crate::StreamingContext::builder).
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) app_name: String,
+    pub(crate) batch_interval: Duration,
+    pub(crate) workers: usize,
+    pub(crate) partitions: Option<usize>,
+    pub(crate) max_task_attempts: u32,
+    pub(crate) concurrent_jobs: usize,
+    pub(crate) max_queued_batches: usize,
+    pub(crate) stop_timeout: Option<Duration>,
+    pub(crate) remember: Duration,
+    pub(crate) clock: Clock,
+    /// Whether blocks of a shuffle are encoded even within the process: for tests.
+    pub(crate) encoded_shuffle: bool,
+}
+
+impl Config {
+    pub(crate) fn new(app_name: String) -> Self {
+        Config {
+            app_name,
+            batch_interval: Duration::from_secs(1),
+            workers: available_parallelism().map_or(1, NonZeroUsize::get),
+            partitions: None,
+            max_task_attempts: 4,
+            concurrent_jobs: 1,
+            max_queued_batches: 8,
+            stop_timeout: None,
+            remember: Duration::ZERO,
+            clock: Clock::system(),
+            encoded_shuffle: false,
+        }
+    }
+
+    /// Names every setting that cannot be used.
+    pub(crate) fn check(&self) -> Result<()> {
+        let mut wrong = Vec::new();
+        if self.batch_interval < Duration::from_millis(1) {
+            wrong.push(format!("batch_interval is {:?}, the shortest is 1 ms", self.batch_interval));
+        }
+        for (name, value) in [
+            ("workers", self.workers),
+            ("partitions", self.partitions.unwrap_or(1)),
+            ("max_task_attempts", self.max_task_attempts as usize),
+            ("concurrent_jobs", self.concurrent_jobs),
+            ("max_queued_batches", self.max_queued_batches),
+        ] {
+            if value == 0 {
+                wrong.push(format!("{name} is 0, the least is 1"));
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(Error::new(ErrorKind::Config, wrong.join("; "))) }
+    }
+
+    /// How long a stop may take: ten batch intervals and at least half a minute, if nothing else is said.
+    pub(crate) fn stop_timeout(&self) -> Duration {
+        self.stop_timeout.unwrap_or((self.batch_interval * 10).max(Duration::from_secs(30)))
+    }
+}

@@ -1,0 +1,323 @@
+//! The front door: settings in, a running graph out.
+
+use std::panic::Location;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::data::Data;
+use crate::dataset::Dataset;
+use crate::dstream::{DStream, GraphBuilder};
+use crate::error::{Error, ErrorKind, OnError, Result};
+use crate::exec::{MemoryStore, PoolExecutor, Runtime};
+use crate::input::{Source, SourceContext, cut};
+use crate::listener::{Event, Listener, ListenerBus};
+use crate::scheduler::{Scheduler, Settings, State, Status, Stop, Surroundings};
+use crate::time::Clock;
+
+/// The entry to everything: inputs are made from it, it starts the graph that they and their streams form, and stops
+/// it.
+///
+/// Its life goes one way: it is built, streams are made, it is started once and stopped once. Dropping a running
+/// context stops it as [`Stop::Now`] does. All methods take `&self`: share it by reference or in an `Arc`.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tidemill::prelude::*;
+///
+/// let context = StreamingContext::builder("evens").batch_interval(Duration::from_millis(10)).build()?;
+/// let numbers = QueueSource::one_at_a_time();
+/// numbers.push(1..=10);
+/// let (send, evens) = std::sync::mpsc::channel();
+/// context.input(numbers).filter(|n| n % 2 == 0).count().foreach_batch(move |counts, _| {
+///     counts.foreach(|count| send.send(count).map_err(Error::user))
+/// });
+/// context.start()?;
+/// assert_eq!(evens.recv()?, 5);
+/// context.stop(Stop::Gracefully)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct StreamingContext {
+    config: Config,
+    runtime: Runtime,
+    graph: Arc<GraphBuilder>,
+    bus: Arc<ListenerBus>,
+    status: Arc<Status>,
+    scheduler: Mutex<Option<Scheduler>>,
+}
+
+impl StreamingContext {
+    /// Begins the settings of a context. The name appears in logs and metrics.
+    pub fn builder(app_name: impl Into<String>) -> StreamingContextBuilder {
+        StreamingContextBuilder { config: Config::new(app_name.into()) }
+    }
+
+    /// Makes a stream of what a source delivers.
+    #[track_caller]
+    pub fn input<T: Data>(&self, source: impl Source<T>) -> DStream<T> {
+        DStream::from_source(&self.graph, source, Location::caller())
+    }
+
+    /// Makes a dataset of records at hand, cut into `partitions` parts of equal size: to be joined with a stream in
+    /// [`transform`](DStream::transform), say.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let primes = context.parallelize([2, 3, 5, 7], 2);
+    /// assert_eq!(primes.collect_partitions()?, [[2, 3], [5, 7]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn parallelize<T: Data>(&self, records: impl IntoIterator<Item = T>, partitions: usize) -> Dataset<T> {
+        Dataset::of(cut(records.into_iter().collect(), partitions.max(1)), &self.runtime)
+    }
+
+    /// Adds a listener, before or after the start. It learns of what happens from here on.
+    pub fn add_listener(&self, listener: impl Listener) {
+        self.bus.add(listener);
+    }
+
+    /// Starts the inputs and the clock: the first batch comes at the next multiple of the batch interval.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake made in building the graph, each with its line; an input that cannot start; a context that was
+    /// started before. After an error the context is stopped.
+    pub fn start(&self) -> Result<()> {
+        let mut scheduler = self.scheduler();
+        match self.status.state() {
+            State::Initialized => {}
+            state => {
+                let message = format!("the context was started before and is {state:?}: build another one");
+                return Err(Error::new(ErrorKind::State, message));
+            }
+        }
+        match self.start_parts() {
+            Ok(started) => {
+                *scheduler = Some(started);
+                self.status.set(State::Active);
+                Ok(())
+            }
+            Err(error) => {
+                self.graph.close();
+                self.bus.stop();
+                self.status.set(State::Stopped);
+                Err(error)
+            }
+        }
+    }
+
+    fn start_parts(&self) -> Result<Scheduler> {
+        let clock = &self.config.clock;
+        let interval = self.config.batch_interval;
+        let first_tick = clock.now().floor(interval) + interval;
+        let zero_time = first_tick - interval;
+        let on_error = self.on_error();
+        let graph = self.graph.finish(zero_time, self.config.remember, Arc::clone(&on_error))?;
+        self.bus.start(Arc::clone(&on_error))?;
+        self.bus.post(Event::StreamingStarted { zero_time });
+        tracing::info!(app = self.config.app_name, ?interval, %zero_time, "starting");
+        let inputs = SourceContext::new(&self.runtime, clock, interval, Arc::clone(&on_error));
+        let settings = Settings {
+            batch_interval: interval,
+            concurrent_jobs: self.config.concurrent_jobs,
+            max_queued_batches: self.config.max_queued_batches,
+        };
+        let with = Surroundings {
+            clock: clock.clone(),
+            bus: Arc::clone(&self.bus),
+            status: Arc::clone(&self.status),
+            on_error,
+        };
+        Scheduler::start(graph, &inputs, first_tick, &settings, &with)
+    }
+
+    /// What every thread does with an error: keep the first, throw away what waits, tell the listeners.
+    fn on_error(&self) -> OnError {
+        let (status, bus) = (Arc::clone(&self.status), Arc::clone(&self.bus));
+        Arc::new(move |error| {
+            if status.fail(&error) {
+                tracing::error!(%error, "the context stops");
+                bus.post(Event::Failed { error: error.to_string() });
+            } else {
+                tracing::warn!(%error, "a further error while the context stops");
+            }
+        })
+    }
+
+    /// Ends the context, within the stop timeout of its settings, and joins its threads. A second stop does nothing.
+    ///
+    /// # Errors
+    ///
+    /// The error that ended the context before; an input that could not commit; jobs that ran past the timeout, each
+    /// named. From a thread of the context itself (an output operation, a listener) a stop is refused: it would wait
+    /// for itself.
+    pub fn stop(&self, how: Stop) -> Result<()> {
+        if crate::event_loop::is_own_thread() {
+            let message = "stop() was called on a thread of the engine, which would wait for itself: \
+                           tell another thread to stop the context";
+            return Err(Error::new(ErrorKind::State, message));
+        }
+        let taken = self.scheduler().take();
+        let outcome = match taken {
+            Some(scheduler) => scheduler.stop(how, self.config.stop_timeout(), &self.status),
+            None => Ok(()),
+        };
+        self.graph.close();
+        self.bus.stop();
+        self.status.set(State::Stopped);
+        self.status.outcome().and(outcome)
+    }
+
+    /// Waits until somebody stops the context or an error ends it.
+    ///
+    /// # Errors
+    ///
+    /// The error that ended the context. The context has then been stopped as by [`Stop::Now`].
+    pub fn await_termination(&self) -> Result<()> {
+        self.status.wait(None);
+        self.after_termination()
+    }
+
+    /// As [`await_termination`](StreamingContext::await_termination), at most for `timeout`; returns whether the
+    /// context has stopped.
+    ///
+    /// # Errors
+    ///
+    /// As [`await_termination`](StreamingContext::await_termination).
+    pub fn await_termination_or_timeout(&self, timeout: Duration) -> Result<bool> {
+        if !self.status.wait(Some(timeout)) {
+            return Ok(false);
+        }
+        self.after_termination().map(|()| true)
+    }
+
+    fn after_termination(&self) -> Result<()> {
+        let error = self.status.outcome();
+        if error.is_err() && !crate::event_loop::is_own_thread() {
+            return self.stop(Stop::Now).and(error);
+        }
+        error
+    }
+
+    /// Where the context is in its life.
+    pub fn state(&self) -> State {
+        self.status.state()
+    }
+
+    /// The name it was given.
+    pub fn app_name(&self) -> &str {
+        &self.config.app_name
+    }
+
+    fn scheduler(&self) -> MutexGuard<'_, Option<Scheduler>> {
+        self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for StreamingContext {
+    fn drop(&mut self) {
+        if let Err(error) = self.stop(Stop::Now) {
+            if !self.status.has_failed() {
+                tracing::error!(%error, "the context was dropped and did not stop well");
+            }
+        }
+    }
+}
+
+/// The settings of a context that is to be built.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct StreamingContextBuilder {
+    config: Config,
+}
+
+impl StreamingContextBuilder {
+    /// The time between two batches; at least 1 ms, by default 1 s.
+    pub fn batch_interval(mut self, interval: Duration) -> Self {
+        self.config.batch_interval = interval;
+        self
+    }
+
+    /// How many tasks run at the same time; by default as many as the machine has processors.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.config.workers = workers;
+        self
+    }
+
+    /// Into how many partitions a shuffle goes when the operator does not say; by default one a worker. At most 4096.
+    pub fn partitions(mut self, partitions: usize) -> Self {
+        self.config.partitions = Some(partitions);
+        self
+    }
+
+    /// How often a task may be tried before its job fails; by default 4.
+    pub fn max_task_attempts(mut self, attempts: u32) -> Self {
+        self.config.max_task_attempts = attempts;
+        self
+    }
+
+    /// How many jobs run at the same time; by default 1: outputs then run in order, batch after batch.
+    pub fn concurrent_jobs(mut self, jobs: usize) -> Self {
+        self.config.concurrent_jobs = jobs;
+        self
+    }
+
+    /// How many batches may be planned and not done; by default 8. Batches that are due beyond that are planned, and
+    /// their input decided, when there is room; listeners are told.
+    pub fn max_queued_batches(mut self, batches: usize) -> Self {
+        self.config.max_queued_batches = batches;
+        self
+    }
+
+    /// How long a stop may take in all; by default ten batch intervals, and at least 30 s.
+    pub fn stop_timeout(mut self, timeout: Duration) -> Self {
+        self.config.stop_timeout = Some(timeout);
+        self
+    }
+
+    /// For how long every stream remembers its batches at least.
+    pub fn remember(mut self, duration: Duration) -> Self {
+        self.config.remember = duration;
+        self
+    }
+
+    /// Where time comes from; by default the clock of the machine.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.config.clock = clock;
+        self
+    }
+
+    /// Has shuffles encode what they move, as between processes.
+    pub(crate) fn encoded_shuffle(mut self, encoded: bool) -> Self {
+        self.config.encoded_shuffle = encoded;
+        self
+    }
+
+    /// Makes the context. Nothing runs yet but the idle threads of the pool.
+    ///
+    /// # Errors
+    ///
+    /// Settings that cannot be used, all of them named.
+    pub fn build(self) -> Result<StreamingContext> {
+        let config = self.config;
+        config.check()?;
+        let store = if config.encoded_shuffle { MemoryStore::encoded() } else { MemoryStore::typed() };
+        let executor = PoolExecutor::new(config.workers)?;
+        let partitions = config.partitions.unwrap_or(config.workers);
+        let runtime = Runtime::new(Box::new(executor), Arc::new(store), config.max_task_attempts, partitions);
+        Ok(StreamingContext {
+            graph: Arc::new(GraphBuilder::new(config.batch_interval, &runtime)),
+            runtime,
+            config,
+            bus: Arc::new(ListenerBus::new()),
+            status: Arc::new(Status::new()),
+            scheduler: Mutex::new(None),
+        })
+    }
+}

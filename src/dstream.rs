@@ -1,0 +1,236 @@
+//! Streams: operators that look across batches, and the graph they form.
+//!
+//! An operator is asked for its dataset at a batch time and asks its parents; everything that all operators share
+//! (which times are valid, what is remembered, that a stream used twice is computed once) is in `node.rs`. What looks
+//! at one batch only is lifted from `dataset`.
+
+mod foreach;
+mod graph;
+mod input;
+mod job;
+mod keyed;
+mod node;
+mod stateless;
+mod windowed;
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::data::Data;
+use crate::dataset::Dataset;
+use crate::error::Result;
+use crate::exec::Runtime;
+use crate::time::{Time, is_multiple};
+
+pub use foreach::Batch;
+pub(crate) use graph::{DStreamGraph, GraphBuilder};
+pub(crate) use job::Job;
+use node::{AnyNode, Edge, Node};
+
+/// A stream of batches: at every multiple of its slide duration it has a [`Dataset`].
+///
+/// A handle: cloning is cheap, operators take `&self` and return new streams, and nothing runs before
+/// [`StreamingContext::start`](crate::StreamingContext::start). A stream that several others read is computed once a
+/// batch and kept in memory for as long as one of them needs it.
+///
+/// A mistake in building the graph (a window that is no multiple of the slide duration, say) is noted with its line
+/// and reported by `start`, together with all others.
+///
+/// # Examples
+///
+/// ```
+/// use tidemill::testing;
+///
+/// let out = testing::run([vec!["to be", "or not"], vec!["to be"]], |lines| {
+///     lines.flat_map(|line| line.split(' ')).count()
+/// })?;
+/// assert_eq!(out, [vec![4], vec![2]]);
+/// # Ok::<(), tidemill::Error>(())
+/// ```
+pub struct DStream<T> {
+    node: Arc<Node<T>>,
+    graph: Arc<GraphBuilder>,
+}
+
+impl<T> Clone for DStream<T> {
+    fn clone(&self) -> Self {
+        DStream { node: Arc::clone(&self.node), graph: Arc::clone(&self.graph) }
+    }
+}
+
+impl<T: Data> fmt::Debug for DStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DStream({} at {})", self.node.name(), self.node.site())
+    }
+}
+
+/// What makes a stream: asked for its dataset at a time, it asks its parents.
+pub(crate) trait Operator<T>: Send + Sync + 'static {
+    /// The method that builds it.
+    fn name(&self) -> &str;
+
+    /// How far apart its batches are.
+    fn slide(&self) -> Duration;
+
+    /// The streams it reads, and for how long it needs their batches.
+    fn parents(&self) -> Vec<Edge>;
+
+    /// Returns the dataset at `at`, a multiple of the slide duration after the zero time.
+    fn compute(&self, at: Time) -> Result<Option<Dataset<T>>>;
+
+    /// Whether `compute` runs a closure of the program that builds datasets. What they do is then named after the line
+    /// in the closure and not after this operator.
+    fn runs_user_code(&self) -> bool {
+        false
+    }
+}
+
+impl<T: Data> DStream<T> {
+    /// Adds an operator to a graph.
+    pub(crate) fn build(
+        graph: &Arc<GraphBuilder>,
+        operator: impl Operator<T>,
+        site: &'static Location<'static>,
+    ) -> DStream<T> {
+        graph.check_open(operator.name(), site);
+        DStream { node: Arc::new(Node::new(Box::new(operator), site)), graph: Arc::clone(graph) }
+    }
+
+    /// Adds an operator to the graph that this stream belongs to.
+    #[track_caller]
+    fn attach<U: Data>(&self, operator: impl Operator<U>) -> DStream<U> {
+        DStream::build(&self.graph, operator, Location::caller())
+    }
+
+    /// Gives the stream a name, for errors, events and metrics: instead of `map`, say, `clicks per user`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::testing;
+    ///
+    /// let error = testing::run([vec![0]], |numbers| numbers.map(|n| 1 / n).named("shares")).unwrap_err();
+    /// assert!(error.to_string().contains("operator shares"), "{error}");
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn named(&self, name: impl Into<String>) -> DStream<T> {
+        let name = name.into();
+        if let Err(taken) = self.node.set_label(&name) {
+            let message = format!("the stream cannot be named {name}: it has the name {taken} already");
+            self.graph.mistake(Location::caller(), message);
+        }
+        self.clone()
+    }
+
+    /// How far apart the batches of this stream are: the batch interval, unless a window made it longer.
+    pub fn slide(&self) -> Duration {
+        self.node.slide()
+    }
+
+    /// What the datasets of this stream run on.
+    fn runtime(&self) -> &Runtime {
+        self.graph.runtime()
+    }
+
+    /// The dataset of a batch.
+    pub(crate) fn at(&self, time: Time) -> Result<Option<Dataset<T>>> {
+        self.node.get_or_compute(time)
+    }
+
+    /// As [`at`](DStream::at), for operators that cannot do without a batch.
+    pub(crate) fn expect_at(&self, time: Time, by: &str) -> Result<Dataset<T>> {
+        self.at(time)?.ok_or_else(|| self.node.no_batch(time, by))
+    }
+
+    /// The edge of an operator that needs a batch of this stream only at its own time.
+    fn edge(&self) -> Edge
+    where
+        T: Data,
+    {
+        self.edge_for(Duration::ZERO)
+    }
+
+    /// The edge of an operator that needs the batches of this stream for a window.
+    fn edge_for(&self, window: Duration) -> Edge {
+        Edge { node: Arc::clone(&self.node) as Arc<dyn AnyNode>, window }
+    }
+
+    /// Notes a mistake unless `duration` is a multiple of this stream's slide duration.
+    #[track_caller]
+    fn check_multiple(&self, what: &str, duration: Duration) {
+        if !is_multiple(duration, self.slide()) {
+            let message = format!(
+                "the {what} {duration:?} is no multiple of {:?}, the slide duration of the stream {} ({}:{})",
+                self.slide(),
+                self.node.name(),
+                self.node.site().file(),
+                self.node.site().line()
+            );
+            self.graph.mistake(Location::caller(), message);
+        }
+    }
+
+    /// Notes a mistake if `duration` is zero.
+    #[track_caller]
+    fn check_positive(&self, what: &str, duration: Duration) {
+        if duration.is_zero() {
+            self.graph.mistake(Location::caller(), format!("the {what} is zero"));
+        }
+    }
+
+    /// Notes a mistake unless `other` has this stream's slide duration and context.
+    #[track_caller]
+    fn check_same_slide<U: Data>(&self, other: &DStream<U>) {
+        if !Arc::ptr_eq(&self.graph, &other.graph) {
+            self.graph.mistake(Location::caller(), "the two streams belong to different contexts".to_string());
+        }
+        if self.slide() != other.slide() {
+            let message = format!(
+                "the streams have different slide durations: {} {:?}, {} {:?}",
+                self.node.name(),
+                self.slide(),
+                other.node.name(),
+                other.slide()
+            );
+            self.graph.mistake(Location::caller(), message);
+        }
+    }
+
+    /// A stream each of whose batches is made from the batch of this stream at the same time.
+    #[track_caller]
+    fn lift<U: Data>(
+        &self,
+        name: &'static str,
+        f: impl Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static,
+    ) -> DStream<U> {
+        self.attach(Lift { name, parent: self.clone(), f })
+    }
+}
+
+/// An operation of `dataset` on every batch.
+struct Lift<T, F> {
+    name: &'static str,
+    parent: DStream<T>,
+    f: F,
+}
+
+impl<T: Data, U: Data, F: Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static> Operator<U> for Lift<T, F> {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn slide(&self) -> Duration {
+        self.parent.slide()
+    }
+
+    fn parents(&self) -> Vec<Edge> {
+        vec![self.parent.edge()]
+    }
+
+    fn compute(&self, at: Time) -> Result<Option<Dataset<U>>> {
+        Ok(self.parent.at(at)?.map(&self.f))
+    }
+}

@@ -1,0 +1,284 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ahash::AHashMap;
+
+use super::foreach::Output;
+use super::input::AnyInput;
+use super::job::Job;
+use super::node::{AnyNode, Edge, Life};
+use crate::error::{Error, ErrorKind, OnError, Result};
+use crate::exec::Runtime;
+use crate::id::{OperatorId, Origin, StreamId};
+use crate::input::SourceContext;
+use crate::listener::InputInfo;
+use crate::time::Time;
+
+/// The graph while the program builds it. Streams hold on to it to add to it.
+pub(crate) struct GraphBuilder {
+    batch_interval: Duration,
+    runtime: Runtime,
+    next_stream: AtomicU32,
+    parts: Mutex<Parts>,
+}
+
+#[derive(Default)]
+struct Parts {
+    inputs: Vec<(Arc<dyn AnyInput>, Arc<dyn AnyNode>)>,
+    outputs: Vec<Arc<dyn Output>>,
+    mistakes: Vec<String>,
+    /// Set once the graph runs: whom to tell that somebody still builds.
+    closed: Option<OnError>,
+}
+
+impl GraphBuilder {
+    pub(crate) fn new(batch_interval: Duration, runtime: &Runtime) -> Self {
+        let runtime = runtime.clone();
+        GraphBuilder { batch_interval, runtime, next_stream: AtomicU32::new(0), parts: Mutex::default() }
+    }
+
+    pub(crate) fn batch_interval(&self) -> Duration {
+        self.batch_interval
+    }
+
+    /// What the datasets of the graph run on.
+    pub(super) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    pub(super) fn next_stream(&self) -> StreamId {
+        StreamId(self.next_stream.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) fn add_input(&self, input: Arc<dyn AnyInput>, node: Arc<dyn AnyNode>) {
+        self.parts().inputs.push((input, node));
+    }
+
+    pub(super) fn add_output(&self, output: Arc<dyn Output>) {
+        self.check_open(output.name(), output.site());
+        self.parts().outputs.push(output);
+    }
+
+    /// Notes a mistake in building the graph, to be reported when it starts.
+    pub(super) fn mistake(&self, site: &'static Location<'static>, message: String) {
+        let message = format!("{}:{}: {message}", site.file(), site.line());
+        let closed = {
+            let mut parts = self.parts();
+            match &parts.closed {
+                Some(closed) => Some(Arc::clone(closed)),
+                None => {
+                    parts.mistakes.push(message.clone());
+                    None
+                }
+            }
+        };
+        if let Some(on_error) = closed {
+            on_error(Error::new(ErrorKind::Graph, message));
+        }
+    }
+
+    /// A running graph does not change: whoever adds to it stops the context.
+    pub(super) fn check_open(&self, what: &str, site: &'static Location<'static>) {
+        let is_closed = self.parts().closed.is_some();
+        if is_closed {
+            self.mistake(site, format!("{what} was added after the context was started; it would never run"));
+        }
+    }
+
+    /// Closes the graph and checks it.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes that were noted, each with its line.
+    pub(crate) fn finish(&self, zero_time: Time, remember: Duration, on_error: OnError) -> Result<DStreamGraph> {
+        let mut parts = self.parts();
+        parts.closed = Some(on_error);
+        if parts.outputs.is_empty() {
+            parts
+                .mistakes
+                .push("the program has no output operation: end a stream in foreach_batch or print".to_string());
+        }
+        match &parts.mistakes[..] {
+            [] => {}
+            [mistake] => return Err(Error::new(ErrorKind::Graph, mistake.clone())),
+            mistakes => {
+                let message = format!("the graph has {} mistakes:\n  {}", mistakes.len(), mistakes.join("\n  "));
+                return Err(Error::new(ErrorKind::Graph, message));
+            }
+        }
+        let outputs = std::mem::take(&mut parts.outputs);
+        let inputs = std::mem::take(&mut parts.inputs);
+        drop(parts);
+        Ok(DStreamGraph::new(inputs, outputs, zero_time, remember))
+    }
+
+    /// Lets go of the streams, which hold on to this builder.
+    pub(crate) fn close(&self) {
+        let mut parts = self.parts();
+        let (inputs, outputs) = (std::mem::take(&mut parts.inputs), std::mem::take(&mut parts.outputs));
+        drop(parts);
+        drop((inputs, outputs));
+    }
+
+    fn parts(&self) -> std::sync::MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for GraphBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GraphBuilder").field("batch_interval", &self.batch_interval).finish_non_exhaustive()
+    }
+}
+
+/// The graph as it runs: outputs, everything they are made of, and the inputs among it.
+pub(crate) struct DStreamGraph {
+    outputs: Vec<Arc<dyn Output>>,
+    /// Parents before children.
+    nodes: Vec<Arc<dyn AnyNode>>,
+    /// The inputs that outputs are made of, in the order in which the program made them.
+    inputs: Vec<(Arc<dyn AnyInput>, Arc<dyn AnyNode>)>,
+    zero_time: Time,
+}
+
+/// What is found out about a node from those that read it.
+#[derive(Default)]
+struct Needs {
+    readers: usize,
+    in_window: bool,
+    remember: Duration,
+}
+
+impl DStreamGraph {
+    fn new(
+        inputs: Vec<(Arc<dyn AnyInput>, Arc<dyn AnyNode>)>,
+        outputs: Vec<Arc<dyn Output>>,
+        zero_time: Time,
+        remember: Duration,
+    ) -> Self {
+        let mut nodes = Vec::new();
+        let mut places = AHashMap::new();
+        for output in &outputs {
+            visit(&output.edge().node, &mut nodes, &mut places);
+        }
+        let needs = needs(&outputs, &nodes, &places, remember);
+        let mut siblings: BTreeMap<(String, Vec<OperatorId>), u32> = BTreeMap::new();
+        for (node, needs) in nodes.iter().zip(&needs) {
+            let parents: Vec<_> = node.parents().iter().filter_map(|edge| edge.node.operator_id()).collect();
+            let sibling = siblings.entry((node.name().to_string(), parents.clone())).or_default();
+            let operator = OperatorId::derive(node.name(), &parents, *sibling);
+            *sibling += 1;
+            node.set_life(Life {
+                zero_time,
+                remember: needs.remember,
+                keep: needs.readers > 1 || needs.in_window,
+                origin: Arc::new(Origin { operator, name: node.name().into(), site: node.site() }),
+            });
+        }
+        let inputs = inputs.into_iter().filter(|(_, node)| places.contains_key(&address(node))).collect();
+        DStreamGraph { outputs, nodes, inputs, zero_time }
+    }
+
+    pub(crate) fn start_inputs(&self, context: &SourceContext) -> Result<()> {
+        self.inputs.iter().try_for_each(|(input, _)| input.start(context))
+    }
+
+    /// Lets every input go, also after one has failed to, and returns the first error.
+    pub(crate) fn stop_inputs(&self, timeout: Duration) -> Result<()> {
+        let outcomes: Vec<_> = self.inputs.iter().map(|(input, _)| input.stop(timeout)).collect();
+        outcomes.into_iter().collect()
+    }
+
+    /// Tells the inputs that a batch and all before it are done.
+    pub(crate) fn completed(&self, time: Time) -> Result<()> {
+        self.inputs.iter().try_for_each(|(input, _)| input.completed(time))
+    }
+
+    /// The batch at which the records of the batch at `time` have gone into every output: the outputs of longer slide
+    /// durations see them later.
+    pub(crate) fn horizon(&self, time: Time) -> Time {
+        let fires = |slide: Duration| {
+            let floor = time.floor_from(slide, self.zero_time);
+            if floor == time { time } else { floor + slide }
+        };
+        self.outputs.iter().map(|output| fires(output.edge().node.slide())).max().unwrap_or(time)
+    }
+
+    /// Plans the batch at `time`: first every input, so that a window finds the batches between its own times planned
+    /// when they were due, then every output in the order in which the program made them.
+    pub(crate) fn generate(&self, time: Time) -> Result<(Vec<Job>, Vec<InputInfo>)> {
+        self.inputs.iter().try_for_each(|(_, node)| node.plan(time))?;
+        let mut jobs = Vec::new();
+        for (number, output) in self.outputs.iter().enumerate() {
+            jobs.extend(output.job(number, time)?);
+        }
+        let infos = self.inputs.iter().flat_map(|(input, _)| input.take_planned()).collect();
+        Ok((jobs, infos))
+    }
+
+    /// What an output is called in events and errors.
+    pub(crate) fn output_name(&self, output: usize) -> String {
+        let output = &self.outputs[output];
+        format!("{} ({}:{})", output.name(), output.site().file(), output.site().line())
+    }
+
+    /// Forgets what nobody asks for once the batch at `done` and all before it are done.
+    pub(crate) fn clear(&self, done: Time) {
+        self.nodes.iter().for_each(|node| node.clear(done));
+    }
+}
+
+impl fmt::Debug for DStreamGraph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.nodes.iter().map(|node| node.operator_name())).finish()
+    }
+}
+
+/// Two handles of one node have the same address; the type of its records does not matter.
+fn address(node: &Arc<dyn AnyNode>) -> *const () {
+    Arc::as_ptr(node).cast()
+}
+
+/// Lists a node after its parents, once.
+fn visit(node: &Arc<dyn AnyNode>, nodes: &mut Vec<Arc<dyn AnyNode>>, places: &mut AHashMap<*const (), usize>) {
+    if places.contains_key(&address(node)) {
+        return;
+    }
+    for edge in node.parents() {
+        visit(&edge.node, nodes, places);
+    }
+    places.insert(address(node), nodes.len());
+    nodes.push(Arc::clone(node));
+}
+
+/// Goes from the outputs to the inputs and adds up for how long each batch is needed: a stream remembers its own slide
+/// duration at least, and its parents what it remembers and its window. Spark's rules.
+fn needs(
+    outputs: &[Arc<dyn Output>],
+    nodes: &[Arc<dyn AnyNode>],
+    places: &AHashMap<*const (), usize>,
+    remember: Duration,
+) -> Vec<Needs> {
+    let mut needs: Vec<Needs> = nodes.iter().map(|_| Needs::default()).collect();
+    let read = |needs: &mut Vec<Needs>, edge: &Edge, remember: Duration| {
+        let parent = &mut needs[places[&address(&edge.node)]];
+        parent.readers += 1;
+        parent.in_window |= !edge.window.is_zero();
+        parent.remember = parent.remember.max(edge.node.slide()).max(remember + edge.window);
+    };
+    for output in outputs {
+        read(&mut needs, &output.edge(), remember);
+    }
+    // Children come after their parents in the list: from the back, each is complete before its parents are told.
+    for place in (0..nodes.len()).rev() {
+        let remember = needs[place].remember;
+        for edge in nodes[place].parents() {
+            read(&mut needs, &edge, remember);
+        }
+    }
+    needs
+}

@@ -1,0 +1,18 @@
+use crate::error::Result;
+
+/// One output operation of one batch, ready to run.
+pub(crate) struct Job {
+    /// The place of the operation among the outputs of the program.
+    pub(crate) output: usize,
+    run: Box<dyn FnOnce() -> Result<()> + Send>,
+}
+
+impl Job {
+    pub(crate) fn new(output: usize, run: impl FnOnce() -> Result<()> + Send + 'static) -> Self {
+        Job { output, run: Box::new(run) }
+    }
+
+    pub(crate) fn run(self) -> Result<()> {
+        (self.run)()
+    }
+}

@@ -1,0 +1,171 @@
+use std::collections::BTreeMap;
+use std::panic::Location;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::Operator;
+use crate::data::Data;
+use crate::dataset::Dataset;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{OperatorId, Origin};
+use crate::time::Time;
+
+/// An operator in the graph, with what all operators share. Spark's `DStream.getOrCompute` and what it rests on.
+pub(crate) struct Node<T> {
+    operator: Box<dyn Operator<T>>,
+    site: &'static Location<'static>,
+    label: OnceLock<String>,
+    life: OnceLock<Life>,
+    /// The datasets of the batches that somebody may still ask for.
+    remembered: Mutex<BTreeMap<Time, Dataset<T>>>,
+}
+
+/// What a node is told when the graph starts.
+#[derive(Clone, Debug)]
+pub(crate) struct Life {
+    pub(crate) zero_time: Time,
+    /// For how long a batch is remembered after its time.
+    pub(crate) remember: Duration,
+    /// Whether datasets keep their records: somebody reads them more than once.
+    pub(crate) keep: bool,
+    pub(crate) origin: Arc<Origin>,
+}
+
+/// A stream that an operator reads.
+#[derive(Clone)]
+pub(crate) struct Edge {
+    pub(crate) node: Arc<dyn AnyNode>,
+    /// For how long before its own time the operator reads batches; zero for those that read one batch.
+    pub(crate) window: Duration,
+}
+
+/// What can be said of a node whatever its records are.
+pub(crate) trait AnyNode: Send + Sync {
+    fn name(&self) -> &str;
+    fn operator_name(&self) -> &str;
+    fn site(&self) -> &'static Location<'static>;
+    fn slide(&self) -> Duration;
+    fn parents(&self) -> Vec<Edge>;
+    fn set_life(&self, life: Life);
+    fn operator_id(&self) -> Option<OperatorId>;
+
+    /// Makes sure that the batch at `time` is planned.
+    fn plan(&self, time: Time) -> Result<()>;
+
+    /// Forgets the batches that nobody asks for once the batch at `done` is done.
+    fn clear(&self, done: Time);
+}
+
+impl<T: Data> Node<T> {
+    pub(crate) fn new(operator: Box<dyn Operator<T>>, site: &'static Location<'static>) -> Self {
+        let remembered = Mutex::new(BTreeMap::new());
+        Node { operator, site, label: OnceLock::new(), life: OnceLock::new(), remembered }
+    }
+
+    /// Returns the dataset of the batch at `time`, the same one however often it is asked for. `None` if `time` is no
+    /// time of this stream, or the operator has nothing there; that is not remembered.
+    pub(crate) fn get_or_compute(&self, time: Time) -> Result<Option<Dataset<T>>> {
+        if let Some(dataset) = self.remembered().get(&time) {
+            return Ok(Some(dataset.clone()));
+        }
+        let life = self.life().ok_or_else(|| {
+            Error::new(ErrorKind::State, "a batch was asked for before the context was started").within(self.place())
+        })?;
+        if !is_valid(time, life.zero_time, self.operator.slide()) {
+            return Ok(None);
+        }
+        let Some(dataset) = self.operator.compute(time)? else { return Ok(None) };
+        let dataset = if life.keep { dataset.persist() } else { dataset };
+        dataset.attribute(if self.operator.runs_user_code() { None } else { Some(&life.origin) });
+        self.remembered().insert(time, dataset.clone());
+        Ok(Some(dataset))
+    }
+
+    /// The error of an operator that needs a batch which this stream does not have.
+    pub(crate) fn no_batch(&self, time: Time, by: &str) -> Error {
+        let message = format!("the stream has no batch at {time}, and {by} needs one");
+        Error::new(ErrorKind::Input, message).within(self.place())
+    }
+
+    /// Names the stream; comes back with the name it has already.
+    pub(crate) fn set_label(&self, label: &str) -> std::result::Result<(), String> {
+        self.label.set(label.to_string()).map_err(|_| self.name().to_string())
+    }
+
+    fn place(&self) -> String {
+        format!("operator {} ({}:{})", self.name(), self.site.file(), self.site.line())
+    }
+
+    fn life(&self) -> Option<&Life> {
+        self.life.get()
+    }
+
+    fn remembered(&self) -> std::sync::MutexGuard<'_, BTreeMap<Time, Dataset<T>>> {
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A time belongs to a stream if it lies a whole number of slides after the zero time, and not at it.
+pub(crate) fn is_valid(time: Time, zero_time: Time, slide: Duration) -> bool {
+    time > zero_time && time.is_step_from(slide, zero_time)
+}
+
+impl<T: Data> Node<T> {
+    pub(crate) fn name(&self) -> &str {
+        self.label.get().map_or_else(|| self.operator.name(), String::as_str)
+    }
+
+    pub(crate) fn site(&self) -> &'static Location<'static> {
+        self.site
+    }
+
+    pub(crate) fn slide(&self) -> Duration {
+        self.operator.slide()
+    }
+}
+
+impl<T: Data> AnyNode for Node<T> {
+    fn name(&self) -> &str {
+        self.name()
+    }
+
+    fn operator_name(&self) -> &str {
+        self.operator.name()
+    }
+
+    fn site(&self) -> &'static Location<'static> {
+        self.site
+    }
+
+    fn slide(&self) -> Duration {
+        self.operator.slide()
+    }
+
+    fn parents(&self) -> Vec<Edge> {
+        self.operator.parents()
+    }
+
+    fn set_life(&self, life: Life) {
+        // A graph starts once: a context has no way back from stopped to started.
+        let _ = self.life.set(life);
+    }
+
+    fn operator_id(&self) -> Option<OperatorId> {
+        self.life().map(|life| life.origin.operator)
+    }
+
+    fn plan(&self, time: Time) -> Result<()> {
+        self.get_or_compute(time).map(|_| ())
+    }
+
+    fn clear(&self, done: Time) {
+        let Some(life) = self.life() else { return };
+        let horizon = done - life.remember;
+        let mut remembered = self.remembered();
+        let kept = remembered.split_off(&(horizon + Duration::from_micros(1)));
+        let forgotten = std::mem::replace(&mut *remembered, kept);
+        drop(remembered);
+        // Datasets may be large: free them without the lock.
+        drop(forgotten);
+    }
+}

@@ -1,0 +1,6 @@
+//! Operators that look at one batch at a time, on records of any type.
+
+mod narrow;
+mod reduce;
+mod transform;
+mod union;

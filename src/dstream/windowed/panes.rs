@@ -1,0 +1,205 @@
+use std::collections::VecDeque;
+
+use super::key_ids::KeyIds;
+use crate::data::{Data, Key};
+use crate::time::Time;
+
+/// How the value of a key over a window follows from its values in the panes. `inverse` takes the value of a pane back
+/// out of the value of a window.
+pub(super) struct Reducer<F, I> {
+    pub(super) reduce: F,
+    pub(super) inverse: Option<I>,
+}
+
+/// The values of one partition of a sliding window: one pane a batch, each reduced by key, and what they add up to.
+///
+/// A slide costs the panes that come and go, not the window. With an inverse function a key has one total: panes are
+/// added and taken off. Without one there are two stacks. The back stack is the total of the panes that came since the
+/// last flip. The front stack holds the older panes, and its total is built from the newest of them to the oldest; on
+/// the way each entry of a pane is replaced by what the key's total was before, so that taking the oldest pane off puts
+/// those values back. When the front is empty, the panes of the back become the front.
+pub(super) struct Panes<K, V> {
+    keys: KeyIds<K>,
+    /// By key number: what the keys' panes add up to.
+    totals: Vec<Total<V>>,
+    /// Oldest first. The first `front` of them are the front stack.
+    panes: VecDeque<Pane<V>>,
+    front: usize,
+}
+
+struct Total<V> {
+    /// The total of the front stack; with an inverse function, of all panes.
+    front: Option<V>,
+    back: Option<V>,
+    /// In how many panes the key is.
+    panes: u32,
+}
+
+struct Pane<V> {
+    time: Time,
+    /// In the back stack, and with an inverse function, the pane's value of each of its keys; in the front stack, the
+    /// key's front total without this pane and all older ones.
+    entries: Vec<(u32, Option<V>)>,
+}
+
+/// A value is taken out of its slot for the call of a closure and put back after it; only a panic of the closure leaves
+/// a slot empty, and the panes are thrown away then.
+const PRESENT: &str = "the value is present between calls";
+
+impl<K: Key, V: Data> Panes<K, V> {
+    pub(super) fn new() -> Self {
+        Panes { keys: KeyIds::new(), totals: Vec::new(), panes: VecDeque::new(), front: 0 }
+    }
+
+    /// Adds the newest pane: every key once.
+    pub(super) fn push<F: Fn(V, V) -> V, I>(&mut self, time: Time, records: &[(K, V)], reducer: &Reducer<F, I>) {
+        let inverse = reducer.inverse.is_some();
+        let mut entries = Vec::with_capacity(records.len());
+        for (key, value) in records {
+            let id = self.keys.intern(key);
+            if id as usize >= self.totals.len() {
+                self.totals.push(Total { front: None, back: None, panes: 0 });
+            }
+            let total = &mut self.totals[id as usize];
+            total.panes += 1;
+            let slot = if inverse { &mut total.front } else { &mut total.back };
+            *slot = Some(match slot.take() {
+                Some(sum) => (reducer.reduce)(sum, value.clone()),
+                None => value.clone(),
+            });
+            entries.push((id, Some(value.clone())));
+        }
+        self.panes.push_back(Pane { time, entries });
+    }
+
+    /// Takes off the panes up to `horizon`. Keys that are in no pane any more are forgotten, but with an inverse
+    /// function only if `forget` says so: Spark keeps them.
+    pub(super) fn pop_until<F: Fn(V, V) -> V, I: Fn(V, V) -> V>(
+        &mut self,
+        horizon: Time,
+        reducer: &Reducer<F, I>,
+        forget: bool,
+    ) {
+        while self.panes.front().is_some_and(|pane| pane.time <= horizon) {
+            if reducer.inverse.is_none() && self.front == 0 {
+                self.flip(&reducer.reduce);
+            }
+            let Some(pane) = self.panes.pop_front() else { return };
+            self.front = self.front.saturating_sub(1);
+            for (id, value) in pane.entries {
+                let total = &mut self.totals[id as usize];
+                total.front = match (&reducer.inverse, value) {
+                    (Some(inverse), Some(value)) => Some(inverse(total.front.take().expect(PRESENT), value)),
+                    (_, before) => before,
+                };
+                total.panes -= 1;
+                if total.panes == 0 && forget {
+                    (total.front, total.back) = (None, None);
+                    self.keys.remove(id);
+                }
+            }
+        }
+    }
+
+    /// Turns the panes of the back stack into the front stack.
+    fn flip(&mut self, reduce: &impl Fn(V, V) -> V) {
+        for pane in self.panes.iter_mut().rev() {
+            for (id, value) in &mut pane.entries {
+                let total = &mut self.totals[*id as usize];
+                total.back = None;
+                let newer = total.front.take();
+                let own = value.take().expect(PRESENT);
+                total.front = Some(match &newer {
+                    Some(newer) => reduce(own, newer.clone()),
+                    None => own,
+                });
+                *value = newer;
+            }
+        }
+        self.front = self.panes.len();
+    }
+
+    /// How many keys the window has.
+    pub(super) fn len(&self) -> usize {
+        self.keys.capacity()
+    }
+
+    /// The value of every key over the window, in the order of the keys' numbers, and in how many panes the key is.
+    pub(super) fn totals<'p>(&'p self, reduce: &'p impl Fn(V, V) -> V) -> impl Iterator<Item = (&'p K, V, u32)> + 'p {
+        self.totals.iter().enumerate().filter_map(move |(id, total)| {
+            let value = match (&total.front, &total.back) {
+                (Some(front), Some(back)) => reduce(front.clone(), back.clone()),
+                (Some(value), None) | (None, Some(value)) => value.clone(),
+                (None, None) => return None,
+            };
+            Some((self.keys.key(id)?, value, total.panes))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    type Plain = Reducer<fn(Vec<u8>, Vec<u8>) -> Vec<u8>, fn(Vec<u8>, Vec<u8>) -> Vec<u8>>;
+    type Summing = Reducer<fn(i64, i64) -> i64, fn(i64, i64) -> i64>;
+
+    fn concatenate(mut a: Vec<u8>, b: Vec<u8>) -> Vec<u8> {
+        a.extend(b);
+        a
+    }
+
+    proptest! {
+        /// Concatenation tells whether panes are merged in order, and each exactly once.
+        #[test]
+        fn two_stacks_equal_recomputation(
+            panes in prop::collection::vec(prop::collection::btree_map(0u8..6, any::<u8>(), 0..6), 1..40),
+            window in 1usize..8,
+            slide in 1usize..5,
+        ) {
+            let reducer = Plain { reduce: concatenate, inverse: None };
+            let mut state = Panes::<u8, Vec<u8>>::new();
+            let at = |pane: usize| Time::from_millis(pane as i64 + 1);
+            for (now, pane) in panes.iter().enumerate() {
+                let records: Vec<_> = pane.iter().map(|(key, value)| (*key, vec![*value])).collect();
+                state.push(at(now), &records, &reducer);
+                if now % slide != 0 {
+                    continue;
+                }
+                let first = (now + 1).saturating_sub(window);
+                state.pop_until(Time::from_millis(first as i64), &reducer, true);
+                let mut expected = BTreeMap::<u8, Vec<u8>>::new();
+                for (key, value) in panes[first..=now].iter().flatten() {
+                    expected.entry(*key).or_default().push(*value);
+                }
+                let totals: BTreeMap<_, _> = state.totals(&reducer.reduce).map(|(k, v, _)| (*k, v)).collect();
+                prop_assert_eq!(totals, expected);
+            }
+        }
+
+        #[test]
+        fn the_inverse_equals_recomputation(
+            panes in prop::collection::vec(prop::collection::btree_map(0u8..6, any::<i32>(), 0..6), 1..40),
+            window in 1usize..8,
+            forget in any::<bool>(),
+        ) {
+            let reducer = Summing { reduce: |a, b| a + b, inverse: Some(|a, b| a - b) };
+            let mut state = Panes::<u8, i64>::new();
+            let mut seen = BTreeMap::<u8, i64>::new();
+            for (now, pane) in panes.iter().enumerate() {
+                let records: Vec<_> = pane.iter().map(|(key, value)| (*key, i64::from(*value))).collect();
+                let first = (now + 1).saturating_sub(window);
+                state.pop_until(Time::from_millis(first as i64), &reducer, forget);
+                state.push(Time::from_millis(now as i64 + 1), &records, &reducer);
+                if forget { seen.clear() } else { seen.values_mut().for_each(|sum| *sum = 0) }
+                for (key, value) in panes[first..=now].iter().flatten() {
+                    *seen.entry(*key).or_default() += i64::from(*value);
+                }
+                let totals: BTreeMap<_, _> = state.totals(&reducer.reduce).map(|(k, v, _)| (*k, v)).collect();
+                prop_assert_eq!(&totals, &seen);
+            }
+        }
+    }
+}

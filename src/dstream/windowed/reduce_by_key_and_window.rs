@@ -1,0 +1,288 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::panes::{Panes, Reducer};
+use crate::data::{Exchange, Key};
+use crate::dataset::{AnyLineage, Chunk, Dataset, Flow, Header, Lineage, Partition, Sink, chunk_len, gather};
+use crate::dstream::{DStream, Edge, Operator};
+use crate::error::Result;
+use crate::exec::TaskContext;
+use crate::time::{Interval, Time};
+
+impl<K: Key, V: Exchange> DStream<(K, V)> {
+    /// Merges the values of each key over a window with `f`, which has to be associative and commutative. Keys without
+    /// a value in the window do not appear; every other comes once, in no particular order.
+    ///
+    /// A batch is produced every `slide`, for the window `(t - window, t]`; both durations are multiples of this
+    /// stream's slide duration, and the first windows are partial. Each batch is reduced once to a pane, and a slide
+    /// costs the panes that come and go, not the window. In memory are, for each batch of the window, its keys with
+    /// their reduced values, twice.
+    ///
+    /// # Errors
+    ///
+    /// Any other duration is reported by `StreamingContext::start`, with the line of this call.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidemill::testing::run;
+    ///
+    /// let second = Duration::from_secs(1); // the batch interval of `run`
+    /// let visits = [vec![("a".to_string(), 1)], vec![("a".to_string(), 1)], vec![], vec![]];
+    /// let counts = run(visits, |pairs| pairs.reduce_by_key_and_window(|a, b| a + b, 2 * second, second))?;
+    /// let a = |count| vec![("a".to_string(), count)];
+    /// assert_eq!(counts, [a(1), a(2), a(1), vec![]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn reduce_by_key_and_window(
+        &self,
+        f: impl Fn(V, V) -> V + Send + Sync + 'static,
+        window: Duration,
+        slide: Duration,
+    ) -> DStream<(K, V)> {
+        let no_inverse: Option<fn(V, V) -> V> = None;
+        self.sliding("reduce_by_key_and_window", f, no_inverse, window, slide)
+    }
+
+    /// As [`reduce_by_key_and_window`](DStream::reduce_by_key_and_window), for functions that can be undone:
+    /// `inverse(f(a, b), b)` is `a`. Panes that leave the window are taken off the total of the key.
+    ///
+    /// As in Spark, a key that was seen once stays, with what `inverse` leaves of it (`0` for a sum), also when its
+    /// records have left the window: memory grows with the keys ever seen.
+    ///
+    /// # Errors
+    ///
+    /// As [`reduce_by_key_and_window`](DStream::reduce_by_key_and_window).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidemill::testing::run;
+    ///
+    /// let second = Duration::from_secs(1); // the batch interval of `run`
+    /// let visits = [vec![(7, 1)], vec![(7, 1)], vec![], vec![]];
+    /// let counts =
+    ///     run(visits, |pairs| pairs.reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, 2 * second, second))?;
+    /// assert_eq!(counts, [vec![(7, 1)], vec![(7, 2)], vec![(7, 1)], vec![(7, 0)]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn reduce_by_key_and_window_inverse(
+        &self,
+        f: impl Fn(V, V) -> V + Send + Sync + 'static,
+        inverse: impl Fn(V, V) -> V + Send + Sync + 'static,
+        window: Duration,
+        slide: Duration,
+    ) -> DStream<(K, V)> {
+        self.sliding("reduce_by_key_and_window_inverse", f, Some(inverse), window, slide)
+    }
+
+    #[track_caller]
+    fn sliding<I: Fn(V, V) -> V + Send + Sync + 'static>(
+        &self,
+        name: &'static str,
+        f: impl Fn(V, V) -> V + Send + Sync + 'static,
+        inverse: Option<I>,
+        window: Duration,
+        slide: Duration,
+    ) -> DStream<(K, V)> {
+        self.check_window(window, slide);
+        let f = Arc::new(f);
+        let reduce = {
+            let f = Arc::clone(&f);
+            move |a, b| f(a, b)
+        };
+        let panes = self.lift(name, move |batch| {
+            let f = Arc::clone(&f);
+            batch.reduce_by_key(move |a, b| f(a, b))
+        });
+        let shared = Arc::new(Shared { reducer: Reducer { reduce, inverse }, partitions: Mutex::new(Vec::new()) });
+        self.attach(Sliding { name, panes, shared, window, slide })
+    }
+}
+
+struct Sliding<K, V, F, I> {
+    name: &'static str,
+    /// The parent's batches, reduced.
+    panes: DStream<(K, V)>,
+    shared: Arc<Shared<K, V, F, I>>,
+    window: Duration,
+    slide: Duration,
+}
+
+/// What is kept from one window to the next.
+struct Shared<K, V, F, I> {
+    reducer: Reducer<F, I>,
+    partitions: Mutex<Vec<Arc<Mutex<Kept<K, V>>>>>,
+}
+
+/// The panes of one partition.
+struct Kept<K, V> {
+    /// The window that the panes hold; `None` when an update was broken off and they hold nothing of use.
+    at: Option<Time>,
+    panes: Panes<K, V>,
+}
+
+impl<K: Key, V: Exchange> Kept<K, V> {
+    fn new() -> Self {
+        Kept { at: None, panes: Panes::new() }
+    }
+}
+
+impl<K: Key, V: Exchange, F, I> Operator<(K, V)> for Sliding<K, V, F, I>
+where
+    F: Fn(V, V) -> V + Send + Sync + 'static,
+    I: Fn(V, V) -> V + Send + Sync + 'static,
+{
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn slide(&self) -> Duration {
+        self.slide
+    }
+
+    fn parents(&self) -> Vec<Edge> {
+        vec![self.panes.edge_for(self.window)]
+    }
+
+    fn compute(&self, at: Time) -> Result<Option<Dataset<(K, V)>>> {
+        let mut panes = Vec::new();
+        for time in Interval::ending_at(at, self.window).steps(self.panes.slide()) {
+            panes.extend(self.panes.at(time)?.map(|pane| (time, pane)));
+        }
+        let runtime = self.panes.runtime();
+        let partitions = panes.first().map_or(runtime.default_partitions(), |(_, pane)| pane.num_partitions());
+        let mut kept = lock(&self.shared.partitions);
+        kept.resize_with(partitions, || Arc::new(Mutex::new(Kept::new())));
+        let window = Window {
+            header: Header::new(self.name),
+            at,
+            horizon: at - self.window,
+            panes,
+            shared: Arc::clone(&self.shared),
+            kept: kept.clone(),
+        };
+        Ok(Some(Dataset::new(window, runtime)))
+    }
+}
+
+/// The window at one time: brings the kept panes up to it and adds them up.
+struct Window<K, V, F, I> {
+    header: Header,
+    at: Time,
+    /// The window begins after this.
+    horizon: Time,
+    /// All panes of the window, for the case that the kept ones are of no use.
+    panes: Vec<(Time, Dataset<(K, V)>)>,
+    shared: Arc<Shared<K, V, F, I>>,
+    kept: Vec<Arc<Mutex<Kept<K, V>>>>,
+}
+
+impl<K: Key, V: Exchange, F, I> Window<K, V, F, I>
+where
+    F: Fn(V, V) -> V + Send + Sync + 'static,
+    I: Fn(V, V) -> V + Send + Sync + 'static,
+{
+    /// The panes that are not in what is kept as of `kept_at`.
+    fn new_panes(&self, kept_at: Option<Time>) -> impl Iterator<Item = &(Time, Dataset<(K, V)>)> {
+        self.panes.iter().filter(move |(time, _)| kept_at.is_none_or(|at| *time > at))
+    }
+
+    /// Brings panes that hold an earlier window up to this one.
+    fn advance<'t>(&'t self, kept: &mut Kept<K, V>, partition: usize, task: &TaskContext<'t>) -> Result<()> {
+        let reducer = &self.shared.reducer;
+        // Whatever can fail outside of the closures is done before anything is changed.
+        let entering: Vec<(Time, Partition<(K, V)>)> = self
+            .new_panes(kept.at)
+            .map(|(time, pane)| Ok((*time, gather(&**pane.lineage(), partition, task)?)))
+            .collect::<Result<_>>()?;
+        task.enter(self.header.origin());
+        if kept.at.take().is_none() {
+            kept.panes = Panes::new();
+        }
+        // With an inverse function subtract first, then add, as Spark does. Without one, a key that stays is not
+        // forgotten in between.
+        if reducer.inverse.is_some() {
+            kept.panes.pop_until(self.horizon, reducer, false);
+        }
+        for (time, records) in entering {
+            kept.panes.push(time, &records, reducer);
+        }
+        kept.panes.pop_until(self.horizon, reducer, reducer.inverse.is_none());
+        kept.at = Some(self.at);
+        Ok(())
+    }
+
+    fn push_totals(&self, panes: &Panes<K, V>, sink: &mut dyn Sink<(K, V)>) -> Result<Flow> {
+        let mut out = Vec::with_capacity(chunk_len::<(K, V)>());
+        let mut totals = panes.totals(&self.shared.reducer.reduce).map(|(key, value, _)| (key.clone(), value));
+        loop {
+            out.clear();
+            out.extend(totals.by_ref().take(chunk_len::<(K, V)>()));
+            if out.is_empty() || sink.push(Chunk::Owned(&mut out))?.is_break() {
+                return Ok(Flow::Continue(()));
+            }
+        }
+    }
+}
+
+impl<K: Key, V: Exchange, F, I> Lineage<(K, V)> for Window<K, V, F, I>
+where
+    F: Fn(V, V) -> V + Send + Sync + 'static,
+    I: Fn(V, V) -> V + Send + Sync + 'static,
+{
+    fn compute<'t>(&'t self, partition: usize, task: &TaskContext<'t>, sink: &mut dyn Sink<(K, V)>) -> Result<Flow> {
+        task.enter(self.header.origin());
+        let mut kept = lock(&self.kept[partition]);
+        if kept.at.is_some_and(|at| at > self.at) {
+            // A later window was computed already, and somebody asks for this one again.
+            let mut own = Kept::new();
+            self.advance(&mut own, partition, task)?;
+            return self.push_totals(&own.panes, sink);
+        }
+        if kept.at != Some(self.at) {
+            self.advance(&mut kept, partition, task)?;
+        }
+        self.push_totals(&kept.panes, sink)
+    }
+}
+
+impl<K: Key, V: Exchange, F, I> AnyLineage for Window<K, V, F, I>
+where
+    F: Fn(V, V) -> V + Send + Sync + 'static,
+    I: Fn(V, V) -> V + Send + Sync + 'static,
+{
+    fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn partitions(&self) -> usize {
+        self.kept.len()
+    }
+
+    fn records(&self) -> Option<u64> {
+        let kept: usize = self.kept.iter().map(|kept| lock(kept).panes.len()).sum();
+        let entering: Option<u64> = self.new_panes(self.oldest()).map(|(_, pane)| pane.lineage().records()).sum();
+        Some(kept as u64 + entering?)
+    }
+
+    fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
+        self.new_panes(self.oldest()).for_each(|(_, pane)| visit(&**pane.lineage()));
+    }
+}
+
+impl<K, V, F, I> Window<K, V, F, I> {
+    /// Up to which time every partition has its panes; `None` if one of them has nothing, or a later window.
+    fn oldest(&self) -> Option<Time> {
+        let kept = self.kept.iter().map(|kept| lock(kept).at.filter(|at| *at <= self.at));
+        kept.min().flatten()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,10 @@
+//! All that a program needs: `use tidemill::prelude::*;`.
+
+pub use crate::context::StreamingContext;
+pub use crate::data::{Data, Exchange, Key};
+pub use crate::dataset::Dataset;
+pub use crate::dstream::{Batch, DStream};
+pub use crate::error::{Error, ErrorKind, Result};
+pub use crate::input::QueueSource;
+pub use crate::scheduler::{State, Stop};
+pub use crate::time::Time;

@@ -1,0 +1,140 @@
+//! Ticks, plans batches, runs their jobs and notes when they are done.
+//!
+//! ```text
+//! timer ──tick──▶ generator thread ──jobs──▶ job threads
+//!                     ▲    │                    │
+//!                     └────┼──── job ended ─────┘
+//!                          └──▶ inputs: completed, listeners: events
+//! ```
+//!
+//! The generator owns the graph and the books of all batches; everybody else sends it events.
+
+mod batches;
+mod generator;
+mod status;
+mod workers;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded, unbounded};
+
+use crate::dstream::DStreamGraph;
+use crate::error::{Error, ErrorKind, OnError, Result};
+use crate::event_loop::{RecurringTimer, Thread};
+use crate::input::SourceContext;
+use crate::listener::ListenerBus;
+use crate::time::{Clock, Time};
+
+use generator::{Generator, GeneratorEvent};
+pub use status::State;
+pub(crate) use status::Status;
+
+/// What a scheduler is told by the configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) batch_interval: Duration,
+    pub(crate) concurrent_jobs: usize,
+    pub(crate) max_queued_batches: usize,
+}
+
+/// How a context ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// After one more tick, so that what has come in gets its batch, and after all batches have run and are committed.
+    Gracefully,
+    /// After the jobs that are running now. Batches that wait are dropped; their input was not committed and comes
+    /// again.
+    Now,
+}
+
+/// The running part of a context.
+pub(crate) struct Scheduler {
+    timer: RecurringTimer,
+    events: Sender<GeneratorEvent>,
+    generator: Thread,
+    workers: Vec<Thread>,
+    clock: Clock,
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler").field("timer", &self.timer).finish_non_exhaustive()
+    }
+}
+
+/// What the scheduler works with.
+pub(crate) struct Surroundings {
+    pub(crate) clock: Clock,
+    pub(crate) bus: Arc<ListenerBus>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) on_error: OnError,
+}
+
+impl Scheduler {
+    /// Starts the inputs, the threads, and the timer last.
+    pub(crate) fn start(
+        graph: DStreamGraph,
+        inputs: &SourceContext,
+        first_tick: Time,
+        settings: &Settings,
+        with: &Surroundings,
+    ) -> Result<Self> {
+        if let Err(error) = graph.start_inputs(inputs) {
+            // The inputs that have started already let go of what they hold; the first error is the one to tell.
+            let _ = graph.stop_inputs(Duration::ZERO);
+            return Err(error);
+        }
+        let (events, inbox) = unbounded();
+        let (jobs, queue) = unbounded();
+        let workers = (0..settings.concurrent_jobs.max(1))
+            .map(|number| workers::spawn(number, queue.clone(), events.clone(), with))
+            .collect::<Result<Vec<_>>>()?;
+        let generator = Generator::new(graph, jobs, settings.max_queued_batches, with);
+        let generator = Thread::spawn("tidemill-generator", Arc::clone(&with.on_error), move || generator.run(&inbox))?;
+        let ticks = events.clone();
+        let timer = RecurringTimer::start(
+            "tidemill-timer",
+            &with.clock,
+            first_tick,
+            settings.batch_interval,
+            Arc::clone(&with.on_error),
+            move |time| {
+                ticks
+                    .send(GeneratorEvent::Tick(time))
+                    .map_err(|_| Error::new(ErrorKind::Internal, "the generator has ended before the timer"))
+            },
+        )?;
+        Ok(Scheduler { timer, events, generator, workers, clock: with.clock.clone() })
+    }
+
+    /// Ends everything, within `timeout`. Whatever is then still running is left to itself and named in the error.
+    pub(crate) fn stop(self, how: Stop, timeout: Duration, status: &Status) -> Result<()> {
+        let Scheduler { timer, events, generator, workers, clock } = self;
+        let deadline = clock.now() + timeout;
+        // A context that has failed does not plan another batch.
+        if how == Stop::Gracefully && !status.has_failed() {
+            timer.stop_after_next_tick(deadline);
+        } else {
+            status.drop_queued_jobs();
+            timer.stop();
+        }
+        let (reply, outcome) = bounded(1);
+        let finish = GeneratorEvent::Finish { deadline, reply };
+        // The generator may have ended with an error, which has been reported.
+        let outcome = match events.send(finish) {
+            Ok(()) => outcome.recv().unwrap_or(Ok(())),
+            Err(_) => Ok(()),
+        };
+        drop(events);
+        if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Timeout) {
+            workers.into_iter().for_each(Thread::leave);
+            generator.leave();
+            return outcome;
+        }
+        generator.join();
+        workers.into_iter().for_each(Thread::join);
+        outcome
+    }
+}

@@ -1,0 +1,229 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, never};
+
+use super::batches::Batches;
+use super::workers::{Assignment, JobOutcome};
+use super::{Status, Surroundings};
+use crate::dstream::DStreamGraph;
+use crate::error::{Error, ErrorKind, OnError, Result, guarded};
+use crate::listener::{BatchInfo, Event, ListenerBus, OutputInfo};
+use crate::time::{Clock, Time};
+
+/// What the generator is told.
+pub(super) enum GeneratorEvent {
+    /// It is time for a batch.
+    Tick(Time),
+    JobStarted {
+        batch: Time,
+        output: usize,
+        at: Time,
+    },
+    JobEnded {
+        batch: Time,
+        output: usize,
+        at: Time,
+        outcome: JobOutcome,
+    },
+    /// No tick comes any more: end when all batches have, or at the deadline, and say how it went.
+    Finish {
+        deadline: Time,
+        reply: Sender<Result<()>>,
+    },
+}
+
+/// Plans batches, keeps their books and tells inputs and listeners what is done. All of it on one thread.
+pub(super) struct Generator {
+    graph: DStreamGraph,
+    /// Dropped at the end, which ends the job threads.
+    jobs: Sender<Assignment>,
+    max_queued_batches: usize,
+    /// Ticks that came while enough batches waited: their input is decided when they are planned.
+    late_ticks: VecDeque<Time>,
+    batches: Batches,
+    clock: Clock,
+    bus: Arc<ListenerBus>,
+    status: Arc<Status>,
+    on_error: OnError,
+}
+
+impl Generator {
+    pub(super) fn new(
+        graph: DStreamGraph,
+        jobs: Sender<Assignment>,
+        max_queued_batches: usize,
+        with: &Surroundings,
+    ) -> Self {
+        Generator {
+            graph,
+            jobs,
+            max_queued_batches: max_queued_batches.max(1),
+            late_ticks: VecDeque::new(),
+            batches: Batches::default(),
+            clock: with.clock.clone(),
+            bus: Arc::clone(&with.bus),
+            status: Arc::clone(&with.status),
+            on_error: Arc::clone(&with.on_error),
+        }
+    }
+
+    /// Handles events until it is told to finish and has.
+    pub(super) fn run(mut self, inbox: &Receiver<GeneratorEvent>) -> Result<()> {
+        let mut finishing: Option<(Time, Sender<Result<()>>)> = None;
+        let mut alarm = never();
+        loop {
+            if let Some((deadline, reply)) = &finishing {
+                if self.is_idle() {
+                    let left = *deadline - self.clock.now();
+                    // The asker may have gone.
+                    let _ = reply.send(self.graph.stop_inputs(left));
+                    return Ok(());
+                }
+            }
+            crossbeam_channel::select! {
+                recv(inbox) -> event => match event {
+                    Ok(GeneratorEvent::Finish { deadline, reply }) => {
+                        alarm = self.clock.alarm(deadline);
+                        finishing = Some((deadline, reply));
+                    }
+                    Ok(event) => self.handle(event),
+                    // Everybody who could send is gone: the context was dropped in the middle of its start.
+                    Err(_) => return self.graph.stop_inputs(std::time::Duration::ZERO),
+                },
+                recv(alarm) -> _ => {
+                    if let Some((_, reply)) = &finishing {
+                        let _ = reply.send(Err(self.late_error()));
+                    }
+                    return self.graph.stop_inputs(std::time::Duration::ZERO);
+                }
+            }
+        }
+    }
+
+    /// Whether nothing runs and nothing is going to.
+    fn is_idle(&self) -> bool {
+        self.batches.waiting() == 0 && (self.late_ticks.is_empty() || self.status.drops_queued_jobs())
+    }
+
+    fn handle(&mut self, event: GeneratorEvent) {
+        let outcome = match event {
+            GeneratorEvent::Tick(time) => {
+                self.tick(time);
+                Ok(())
+            }
+            GeneratorEvent::JobStarted { batch, output, at } => {
+                self.job_started(batch, output, at);
+                Ok(())
+            }
+            GeneratorEvent::JobEnded { batch, output, at, outcome } => self.job_ended(batch, output, at, outcome),
+            GeneratorEvent::Finish { .. } => Ok(()),
+        };
+        if let Err(error) = outcome.and_then(|()| self.plan_batches()) {
+            (self.on_error)(error);
+        }
+    }
+
+    fn tick(&mut self, time: Time) {
+        self.late_ticks.push_back(time);
+        let waiting = self.batches.waiting();
+        if waiting >= self.max_queued_batches {
+            tracing::warn!(batch = %time, waiting, "batches come faster than they are processed");
+            self.bus.post(Event::FallingBehind { batch: time, waiting });
+        }
+    }
+
+    /// Plans the batches that are due, as long as not too many wait to run.
+    fn plan_batches(&mut self) -> Result<()> {
+        while self.batches.waiting() < self.max_queued_batches && !self.status.drops_queued_jobs() {
+            let Some(time) = self.late_ticks.pop_front() else { break };
+            self.plan(time).map_err(|error| error.within(format!("batch {time}")))?;
+        }
+        Ok(())
+    }
+
+    fn plan(&mut self, time: Time) -> Result<()> {
+        let graph = &self.graph;
+        let (jobs, inputs) = guarded(
+            || graph.generate(time),
+            |said| Error::new(ErrorKind::User, format!("a closure panicked while the batch was planned: {said}")),
+        )?;
+        let outputs = jobs.iter().map(|job| OutputInfo::new(time, job.output, graph.output_name(job.output)));
+        let info = BatchInfo::new(time, inputs, self.clock.now(), outputs.collect());
+        self.bus.post(Event::BatchSubmitted(info.clone()));
+        self.batches.open(info, jobs.len(), self.graph.horizon(time));
+        if jobs.is_empty() {
+            return self.batch_ended(time);
+        }
+        for job in jobs {
+            self.jobs
+                .send(Assignment { batch: time, job })
+                .map_err(|_| Error::new(ErrorKind::Internal, "the job threads have ended before the generator"))?;
+        }
+        Ok(())
+    }
+
+    fn job_started(&mut self, batch: Time, output: usize, at: Time) {
+        let Some(open) = self.batches.get_mut(batch) else { return };
+        let is_first = open.info.started.is_none();
+        open.info.started.get_or_insert(at);
+        if is_first {
+            self.bus.post(Event::BatchStarted(open.info.clone()));
+        }
+        if let Some(info) = open.info.outputs.iter_mut().find(|info| info.output == output) {
+            info.started = Some(at);
+            self.bus.post(Event::OutputStarted(info.clone()));
+        }
+    }
+
+    fn job_ended(&mut self, batch: Time, output: usize, at: Time, outcome: JobOutcome) -> Result<()> {
+        let Some(open) = self.batches.get_mut(batch) else { return Ok(()) };
+        open.jobs_left -= 1;
+        open.broken |= !matches!(outcome, JobOutcome::Done);
+        let failure = match outcome {
+            JobOutcome::Done | JobOutcome::Dropped => Ok(()),
+            JobOutcome::Failed(error) => {
+                let name = self.graph.output_name(output);
+                Err(error.within(format!("output {name}")).within(format!("batch {batch}")))
+            }
+        };
+        if let Some(info) = open.info.outputs.iter_mut().find(|info| info.output == output && info.started.is_some()) {
+            info.ended = Some(at);
+            info.failure = failure.as_ref().err().map(Error::to_string);
+            self.bus.post(Event::OutputCompleted(info.clone()));
+        }
+        if open.jobs_left == 0 {
+            open.info.ended = Some(at);
+            self.batch_ended(batch)?;
+        }
+        failure
+    }
+
+    /// The last job of a batch has ended, or it had none.
+    fn batch_ended(&mut self, time: Time) -> Result<()> {
+        if let Some(open) = self.batches.get_mut(time) {
+            let now = self.clock.now();
+            open.info.started.get_or_insert(now);
+            open.info.ended.get_or_insert(now);
+            self.bus.post(Event::BatchCompleted(open.info.clone()));
+        }
+        for done in self.batches.close_done() {
+            self.graph.clear(done);
+        }
+        if let Some(completed) = self.batches.take_completed() {
+            self.graph.completed(completed).map_err(|error| error.within(format!("batch {completed}")))?;
+        }
+        Ok(())
+    }
+
+    /// Names what is left undone at the deadline of a stop.
+    fn late_error(&self) -> Error {
+        let running = self.batches.unfinished().flat_map(|batch| {
+            let left = batch.info.outputs.iter().filter(|output| output.ended.is_none());
+            left.map(|output| format!("batch {} output {}", output.batch, output.name))
+        });
+        let late = self.late_ticks.iter().map(|time| format!("batch {time} not planned"));
+        let undone: Vec<_> = running.chain(late).collect();
+        Error::new(ErrorKind::Timeout, format!("stopping took too long; left undone: {}", undone.join(", ")))
+    }
+}

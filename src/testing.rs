@@ -1,0 +1,305 @@
+//! Runs a graph on a manual clock: batches in, emissions out. No sleeping, no wall clock, no broker.
+//!
+//! This is how programs are tested that are written with this crate, and how the crate tests itself: the context, its
+//! threads and its pool are the real ones.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::unbounded;
+
+use crate::context::StreamingContext;
+use crate::data::Data;
+use crate::dstream::DStream;
+use crate::error::{Error, ErrorKind, Result};
+use crate::input::QueueSource;
+use crate::listener::Event;
+use crate::scheduler::Stop;
+use crate::time::{Clock, ManualClock, Time};
+
+/// Runs one batch a tick, one second apart from time 0 on, through the stream that `build` makes, and returns what
+/// that stream emitted: one entry an emission, in time order.
+///
+/// A batch is a `Vec`, an array, or an `Option` of a `Vec`: at a `None` the input has no batch at all.
+///
+/// # Errors
+///
+/// What ends the context: mistakes in the graph, a failing task.
+///
+/// # Examples
+///
+/// ```
+/// use tidemill::testing;
+///
+/// let out = testing::run([vec![1, 2], vec![], vec![3]], |numbers| numbers.map(|n| n * 10))?;
+/// assert_eq!(out, [vec![10, 20], vec![], vec![30]]);
+/// # Ok::<(), tidemill::Error>(())
+/// ```
+pub fn run<B: IntoBatch, U: Data>(
+    batches: impl IntoIterator<Item = B>,
+    build: impl FnOnce(DStream<B::Record>) -> DStream<U>,
+) -> Result<Vec<Vec<U>>> {
+    TestRun::new().run(batches, build).map(Emissions::into_batches)
+}
+
+/// As [`run`], with two inputs. Ticks until the longer one has ended; the other is empty then.
+///
+/// # Errors
+///
+/// As [`run`].
+///
+/// # Examples
+///
+/// ```
+/// use tidemill::testing;
+///
+/// let out = testing::run2([vec![1]], [vec![2], vec![3]], |left, right| left.union(&right))?;
+/// assert_eq!(out, [vec![1, 2], vec![3]]);
+/// # Ok::<(), tidemill::Error>(())
+/// ```
+pub fn run2<A: IntoBatch, B: IntoBatch, U: Data>(
+    left: impl IntoIterator<Item = A>,
+    right: impl IntoIterator<Item = B>,
+    build: impl FnOnce(DStream<A::Record>, DStream<B::Record>) -> DStream<U>,
+) -> Result<Vec<Vec<U>>> {
+    TestRun::new().run2(left, right, build).map(Emissions::into_batches)
+}
+
+/// A batch of a test's input.
+pub trait IntoBatch {
+    /// What the batch consists of.
+    type Record: Data;
+
+    /// The records, or `None` where the input has no batch.
+    fn into_batch(self) -> Option<Vec<Self::Record>>;
+}
+
+impl<T: Data> IntoBatch for Vec<T> {
+    type Record = T;
+
+    fn into_batch(self) -> Option<Vec<T>> {
+        Some(self)
+    }
+}
+
+impl<T: Data, const N: usize> IntoBatch for [T; N] {
+    type Record = T;
+
+    fn into_batch(self) -> Option<Vec<T>> {
+        Some(self.into())
+    }
+}
+
+impl<T: Data> IntoBatch for Option<Vec<T>> {
+    type Record = T;
+
+    fn into_batch(self) -> Option<Vec<T>> {
+        self
+    }
+}
+
+/// A run of a graph with settings of its own.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tidemill::testing::TestRun;
+///
+/// let out = TestRun::new()
+///     .batch_interval(Duration::from_millis(100))
+///     .batches(3)
+///     .run([vec![1], vec![2]], |numbers| numbers.count())?;
+/// assert_eq!(out, [vec![1], vec![1], vec![0]]);
+/// assert_eq!(out.times()[2].as_millis(), 300);
+/// # Ok::<(), tidemill::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct TestRun {
+    batch_interval: Duration,
+    partitions: usize,
+    batches: Option<usize>,
+    workers: usize,
+    max_task_attempts: u32,
+    encoded_shuffle: bool,
+}
+
+impl Default for TestRun {
+    fn default() -> Self {
+        TestRun::new()
+    }
+}
+
+impl TestRun {
+    /// A run with batches of one second, in two partitions, on two workers.
+    pub fn new() -> Self {
+        TestRun {
+            batch_interval: Duration::from_secs(1),
+            partitions: 2,
+            batches: None,
+            workers: 2,
+            max_task_attempts: 4,
+            encoded_shuffle: false,
+        }
+    }
+
+    /// The time between two batches.
+    pub fn batch_interval(mut self, interval: Duration) -> Self {
+        self.batch_interval = interval;
+        self
+    }
+
+    /// Into how many partitions each batch of the input is cut.
+    pub fn partitions(mut self, partitions: usize) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// How many ticks to run; by default as many as the input has batches. The input is empty after its last batch.
+    pub fn batches(mut self, batches: usize) -> Self {
+        self.batches = Some(batches);
+        self
+    }
+
+    /// How many tasks run at the same time.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// How often a task may be tried before the run fails; by default 4.
+    pub fn max_task_attempts(mut self, attempts: u32) -> Self {
+        self.max_task_attempts = attempts;
+        self
+    }
+
+    /// Has shuffles encode and decode what they move, as they do between processes.
+    pub fn encoded_shuffle(mut self) -> Self {
+        self.encoded_shuffle = true;
+        self
+    }
+
+    /// Runs the graph.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`].
+    pub fn run<B: IntoBatch, U: Data>(
+        &self,
+        batches: impl IntoIterator<Item = B>,
+        build: impl FnOnce(DStream<B::Record>) -> DStream<U>,
+    ) -> Result<Emissions<U>> {
+        let (queue, length) = self.queue(batches);
+        self.run_graph(length, |context| build(context.input(queue)))
+    }
+
+    /// Runs a graph with two inputs.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`].
+    pub fn run2<A: IntoBatch, B: IntoBatch, U: Data>(
+        &self,
+        left: impl IntoIterator<Item = A>,
+        right: impl IntoIterator<Item = B>,
+        build: impl FnOnce(DStream<A::Record>, DStream<B::Record>) -> DStream<U>,
+    ) -> Result<Emissions<U>> {
+        let ((left, left_length), (right, right_length)) = (self.queue(left), self.queue(right));
+        let length = left_length.max(right_length);
+        self.run_graph(length, |context| build(context.input(left), context.input(right)))
+    }
+
+    fn queue<B: IntoBatch>(&self, batches: impl IntoIterator<Item = B>) -> (QueueSource<B::Record>, usize) {
+        let queue = QueueSource::one_at_a_time().partitions(self.partitions);
+        for batch in batches {
+            match batch.into_batch() {
+                Some(records) => queue.push(records),
+                None => queue.push_none(),
+            }
+        }
+        let length = queue.len();
+        (queue, length)
+    }
+
+    fn run_graph<U: Data>(
+        &self,
+        input_length: usize,
+        build: impl FnOnce(&StreamingContext) -> DStream<U>,
+    ) -> Result<Emissions<U>> {
+        let clock = ManualClock::new();
+        let context = StreamingContext::builder("test")
+            .batch_interval(self.batch_interval)
+            .workers(self.workers)
+            .max_task_attempts(self.max_task_attempts)
+            .encoded_shuffle(self.encoded_shuffle)
+            .clock(Clock::manual(&clock))
+            .build()?;
+        let emitted = Arc::new(Mutex::new(Vec::new()));
+        let emissions = Arc::clone(&emitted);
+        build(&context).foreach_batch(move |dataset, batch| {
+            let records = dataset.collect()?;
+            emissions.lock().unwrap_or_else(PoisonError::into_inner).push((batch.time, records));
+            Ok(())
+        });
+        let (done, batches_done) = unbounded();
+        context.add_listener(move |event: &Event| {
+            if matches!(event, Event::BatchCompleted(_) | Event::Failed { .. }) {
+                // The run may have ended with an error.
+                let _ = done.send(());
+            }
+        });
+        context.start()?;
+        for _ in 0..self.batches.unwrap_or(input_length) {
+            clock.advance(self.batch_interval);
+            batches_done.recv().map_err(|_| Error::new(ErrorKind::Internal, "the listener thread has ended"))?;
+            if context.state() != crate::scheduler::State::Active {
+                break;
+            }
+        }
+        context.stop(Stop::Now)?;
+        let emitted = std::mem::take(&mut *emitted.lock().unwrap_or_else(PoisonError::into_inner));
+        let (times, batches) = emitted.into_iter().unzip();
+        Ok(Emissions { times, batches })
+    }
+}
+
+/// What a stream emitted, in time order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emissions<T> {
+    times: Vec<Time>,
+    batches: Vec<Vec<T>>,
+}
+
+impl<T> Emissions<T> {
+    /// The records of each emission.
+    pub fn batches(&self) -> &[Vec<T>] {
+        &self.batches
+    }
+
+    /// The batch time of each emission.
+    pub fn times(&self) -> &[Time] {
+        &self.times
+    }
+
+    /// The records of each emission, to keep.
+    pub fn into_batches(self) -> Vec<Vec<T>> {
+        self.batches
+    }
+
+    /// The same emissions with the records of each sorted: to compare where the order is free.
+    #[must_use]
+    pub fn sorted(mut self) -> Self
+    where
+        T: Ord,
+    {
+        self.batches.iter_mut().for_each(|batch| batch.sort());
+        self
+    }
+}
+
+impl<T: PartialEq<U>, U, const N: usize> PartialEq<[Vec<U>; N]> for Emissions<T> {
+    fn eq(&self, other: &[Vec<U>; N]) -> bool {
+        self.batches[..] == other[..]
+    }
+}
