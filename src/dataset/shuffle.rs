@@ -168,7 +168,7 @@ impl<K: Key, V: Exchange, A: Aggregate<Value = V>> AnyLineage for Shuffled<K, V,
     }
 
     fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
-        visit(&*self.parent);
+        visit(self.parent.any());
     }
 
     fn shuffle(&self) -> Option<&dyn ShuffleMap> {

@@ -271,7 +271,7 @@ where
     }
 
     fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
-        self.new_panes(self.oldest()).for_each(|(_, pane)| visit(&**pane.lineage()));
+        self.new_panes(self.oldest()).for_each(|(_, pane)| visit(pane.lineage().any()));
     }
 }
 
