@@ -15,6 +15,8 @@ pub use data::{Data, Exchange, Key};
 pub use dataset::{Dataset, Emitter, PartitionIter, ReadPartition};
 pub use error::{Error, ErrorKind, Result};
 pub use id::{OperatorId, Origin, StreamId};
+#[cfg(feature = "kafka")]
+pub use input::kafka;
 pub use input::{InputBatch, QueueSource, Source, SourceContext};
 pub use listener::{BatchInfo, Event, InputInfo, Listener, OutputInfo};
 pub use time::{Clock, Interval, ManualClock, Time};
