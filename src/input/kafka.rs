@@ -43,7 +43,8 @@ pub use record::{KafkaHeaders, KafkaRecord};
 ///   group commits at once where it starts, so that a program that fails in its first batch loses nothing.
 /// - **Delivery.** The offsets of a batch are committed when all of its outputs are done, and by the time the stream
 ///   has stopped. What was not committed is delivered again after a restart: at least once.
-/// - **Memory.** librdkafka fetches ahead of the batches, up to `queued.max.messages.kbytes` (64 MiB unless set).
+/// - **Memory.** librdkafka fetches ahead of the batches: 64 MiB for all partitions together, and at least 2 MiB for
+///   each, unless `queued.max.messages.kbytes` says how much for each.
 /// - **Brokers that go away** make batches empty, and tasks wait, until [`KafkaParams::max_outage`] is over.
 ///
 /// # Errors
@@ -160,8 +161,11 @@ impl Source<KafkaRecord> for DirectSource {
 
     fn stop(&mut self, timeout: Duration) -> Result<()> {
         let Some(running) = self.running.take() else { return Ok(()) };
-        running.reader.close();
-        running.committer.stop(timeout)
+        let Running { planner, reader, committer, .. } = running;
+        reader.close();
+        // The committer's thread is the last that uses it, and may have to leave it behind.
+        drop(planner);
+        committer.stop(timeout)
     }
 }
 

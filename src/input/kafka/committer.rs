@@ -55,7 +55,7 @@ impl Committer {
         let (done, outcome) = bounded(1);
         let flags = Arc::new(Flags::default());
         let clock = Clock::system();
-        let work = Work {
+        let mut work = Work {
             name: name.to_string(),
             planner,
             partitions,
@@ -68,7 +68,7 @@ impl Committer {
         let body = move || {
             let flags = Arc::clone(&work.flags);
             let outcome = work.run(&incoming);
-            // Room for the one message there is; when the stream is gone nobody wants it.
+            // Told before the client goes, which can take time. There is room for the one message.
             let _ = done.send(outcome.clone());
             if flags.stopping.load(Ordering::Acquire) { Ok(()) } else { outcome }
         };
@@ -86,12 +86,15 @@ impl Committer {
     pub(super) fn stop(self, timeout: Duration) -> Result<()> {
         self.flags.stopping.store(true, Ordering::Release);
         drop(self.requests);
-        let outcome = self.outcome.recv_timeout(timeout).or_else(|_| {
-            self.flags.abandoned.store(true, Ordering::Release);
-            self.outcome.recv()
-        });
-        self.thread.join();
-        outcome.unwrap_or(Ok(()))
+        if let Ok(outcome) = self.outcome.recv_timeout(timeout) {
+            self.thread.join();
+            return outcome;
+        }
+        self.flags.abandoned.store(true, Ordering::Release);
+        let outcome = self.outcome.recv().unwrap_or(Ok(()));
+        // Not joined: the client of the thread lives until librdkafka has given up on the commit, some seconds.
+        std::mem::forget(self.thread);
+        outcome
     }
 }
 
@@ -109,12 +112,11 @@ struct Work {
 }
 
 impl Work {
-    fn run(mut self, requests: &Receiver<Positions>) -> Result<()> {
+    fn run(&mut self, requests: &Receiver<Positions>) -> Result<()> {
         while let Ok(mut positions) = requests.recv() {
             positions = newest(requests, positions);
             let mut failing: Option<Time> = None;
-            loop {
-                let Err(code) = self.commit(&positions) else { break };
+            while let Err(code) = self.commit(&positions) {
                 let now = self.clock.now();
                 let since = *failing.get_or_insert(now);
                 let abandoned = self.flags.abandoned.load(Ordering::Acquire);

@@ -79,6 +79,10 @@ impl PartitionQueue {
         Some(PartitionQueue { queue, position, messages: Vec::new() })
     }
 
+    pub(super) fn consumer(&self) -> &BaseConsumer<Events> {
+        &self.queue.consumer
+    }
+
     /// Takes up to `at_most` messages. Waits until there are that many, or `wait` is over.
     pub(super) fn consume(&mut self, at_most: usize, wait: Duration) -> Messages<'_> {
         debug_assert!(self.messages.is_empty(), "the messages of the last call were destroyed");

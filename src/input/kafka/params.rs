@@ -46,7 +46,7 @@ pub struct KafkaParams {
 }
 
 /// Settings of both clients, unless the program says otherwise.
-const DEFAULTS: [(&str, &str); 10] = [
+const DEFAULTS: [(&str, &str); 9] = [
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     // A batch ends where it was planned to end, not where the log does.
@@ -57,7 +57,6 @@ const DEFAULTS: [(&str, &str); 10] = [
     // Bounds how long a seek waits behind a fetch that found nothing.
     ("fetch.wait.max.ms", "50"),
     ("queued.min.messages", "1000000"),
-    ("queued.max.messages.kbytes", "65536"),
     ("reconnect.backoff.max.ms", "200"),
     // Nobody joins the group: this only bounds how long librdkafka keeps a commit that finds no coordinator.
     ("session.timeout.ms", "6000"),

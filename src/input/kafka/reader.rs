@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
@@ -24,19 +24,26 @@ const MESSAGES: usize = 512;
 /// How many bytes of keys, values and headers share an allocation, unless one record has more.
 const ARENA_BYTES: usize = 256 * 1024;
 
+/// How much librdkafka fetches ahead of the batches: in all, and at least for each partition.
+const QUEUED: &str = "queued.max.messages.kbytes";
+const QUEUED_KBYTES: usize = 64 * 1024;
+const QUEUED_KBYTES_EACH: usize = 2 * 1024;
+
 /// A task that finds nothing waits this long before it looks whether the end has come in another way: by the marker
 /// of a transaction, or by an error of the connections.
 const WAIT: Duration = Duration::from_millis(10);
 
-/// How long librdkafka may take to note a seek. It asks nobody.
+/// How long librdkafka may take to note a seek, for which it asks nobody, or to find out why records are missing.
 const SEEK: Duration = Duration::from_secs(5);
 
 /// Reads the records of ranges. Every partition is read from its start offset on, one range after the other, so that
 /// librdkafka can fetch ahead of the batches; only a range that is read again seeks.
 pub(super) struct Reader {
-    consumer: Arc<BaseConsumer<Events>>,
     slots: Vec<Slot>,
-    planner: Arc<Planner>,
+    /// `None` once the stream was stopped: batches that are kept must not keep the connection.
+    consumer: Mutex<Option<Arc<BaseConsumer<Events>>>>,
+    planner: Weak<Planner>,
+    brokers: String,
     max_idle: Duration,
     closed: AtomicBool,
 }
@@ -68,6 +75,10 @@ impl Reader {
         let mut config = config.clone();
         // What is not there any more is an error with a name, not a jump.
         config.set("auto.offset.reset", "error");
+        if config.get(QUEUED).is_none() {
+            // librdkafka counts each queue by itself.
+            config.set(QUEUED, (QUEUED_KBYTES / starts.len().max(1)).max(QUEUED_KBYTES_EACH).to_string());
+        }
         let consumer = client::create(&config)?;
         let slot = |(partition, start): &(TopicPartition, i64)| {
             let queue = PartitionQueue::new(&consumer, &partition.topic, partition.partition);
@@ -81,17 +92,27 @@ impl Reader {
         consumer.assign(&all).map_err(|error| {
             Error::new(ErrorKind::Internal, "librdkafka does not take the partitions").caused_by(error)
         })?;
-        Ok(Reader { consumer, slots, planner: Arc::clone(planner), max_idle, closed: AtomicBool::new(false) })
+        Ok(Reader {
+            slots,
+            consumer: Mutex::new(Some(consumer)),
+            planner: Arc::downgrade(planner),
+            brokers: planner.brokers().to_string(),
+            max_idle,
+            closed: AtomicBool::new(false),
+        })
     }
 
     /// Lets librdkafka tell what it has to, without waiting.
     pub(super) fn serve(&self) {
-        client::serve(&self.consumer);
+        if let Some(consumer) = &*self.consumer.lock().unwrap_or_else(PoisonError::into_inner) {
+            client::serve(consumer);
+        }
     }
 
     /// Ends reading: a task that waits fails, and so does every later one.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        drop(self.consumer.lock().unwrap_or_else(PoisonError::into_inner).take());
         for slot in &self.slots {
             // Whoever holds a lane sees the flag and closes it.
             match slot.lane.try_lock() {
@@ -127,7 +148,7 @@ impl Reader {
                     next = range.until;
                     break;
                 }
-                self.serve();
+                client::serve(lane.queue.consumer());
                 messages = lane.queue.consume(1, WAIT);
             }
             if messages.is_empty() {
@@ -137,7 +158,7 @@ impl Reader {
                 }
                 waited += WAIT;
                 if waited >= self.max_idle {
-                    return Err(self.nothing_came(next.max(lane.queue.position().unwrap_or(next)), waited));
+                    return Err(self.nothing_came(lane, next, waited));
                 }
                 continue;
             }
@@ -162,15 +183,16 @@ impl Reader {
             let message = format!("{partition} cannot be read from offset {offset} on");
             Error::new(ErrorKind::Input, message).caused_by(error)
         };
-        let only = self.consumer.seek_partitions(only, SEEK).map_err(failed)?;
+        let consumer = lane.queue.consumer();
+        let only = consumer.seek_partitions(only, SEEK).map_err(failed)?;
         let sought = only.elements().first().map_or(Ok(()), |element| element.error());
         if sought.is_ok() {
             return Ok(());
         }
         // After an error like "offset out of range" librdkafka reads the partition no more, and takes no seek either.
-        self.consumer.incremental_unassign(&only).map_err(failed)?;
+        consumer.incremental_unassign(&only).map_err(failed)?;
         let again = client::list([(partition, Offset::Offset(offset))].into_iter());
-        self.consumer.incremental_assign(&again).map_err(failed)
+        consumer.incremental_assign(&again).map_err(failed)
     }
 
     /// Names what is behind an error that came in the place of a record.
@@ -179,7 +201,8 @@ impl Reader {
         let BadMessage { code, text } = bad;
         if code == RDKafkaErrorCode::AutoOffsetReset {
             let partition = TopicPartition { topic: Arc::clone(&range.topic), partition: range.partition };
-            let start = self.planner.beginnings(&[partition], Duration::from_secs(1)).ok();
+            let planner = self.planner.upgrade();
+            let start = planner.and_then(|planner| planner.beginnings(&[partition], SEEK).ok());
             let now = match start.and_then(|start| start.offsets[0]) {
                 Some(start) if start > range.from => {
                     let end = start.min(range.until);
@@ -194,12 +217,11 @@ impl Reader {
     }
 
     #[cold]
-    fn nothing_came(&self, position: i64, waited: Duration) -> Error {
-        let why = match client::take_error(&self.consumer) {
-            Some(said) => said,
-            None => format!("the brokers at {} answer, but without these records", self.planner.brokers()),
-        };
-        let message = format!("no record came for {waited:?}, offset {position} was reached: {why}");
+    fn nothing_came(&self, lane: &mut Lane, next: i64, waited: Duration) -> Error {
+        let reached = lane.queue.position().unwrap_or(next).max(next);
+        let why = client::take_error(lane.queue.consumer())
+            .unwrap_or_else(|| format!("the brokers at {} answer, but without these records", self.brokers));
+        let message = format!("no record came for {waited:?}, offset {reached} was reached: {why}");
         Error::new(ErrorKind::Input, message)
     }
 }
