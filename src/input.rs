@@ -1,6 +1,8 @@
 //! Where records come from. A [`Source`] is asked for one batch per batch time and told when that batch is done; it
 //! knows nothing of the graph that its records flow through.
 
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka;
 mod queue;
 
 use std::any::Any;

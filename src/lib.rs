@@ -10,6 +10,8 @@ mod event_loop;
 mod exec;
 mod id;
 mod input;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod listener;
 pub mod prelude;
 mod scheduler;

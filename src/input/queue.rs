@@ -122,6 +122,6 @@ mod tests {
         assert_eq!(cut(vec![1, 2, 3, 4], 2), [vec![1, 2], vec![3, 4]]);
         assert_eq!(cut(vec![1], 3), [vec![], vec![], vec![1]]);
         assert_eq!(cut((0..5).collect(), 2), [vec![0, 1], vec![2, 3, 4]]);
-        assert_eq!(cut(Vec::<u8>::new(), 2), [vec![], vec![]]);
+        assert_eq!(cut(Vec::<u8>::new(), 2), [Vec::<u8>::new(), Vec::new()]);
     }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use crate::data::Data;
 use crate::dataset::{Emitter, PartitionIter};
 use crate::dstream::DStream;
+use crate::error::Result;
 
 impl<T: Data> DStream<T> {
     /// Puts every record through `f`. Partitions and order stay.
@@ -22,6 +23,32 @@ impl<T: Data> DStream<T> {
         self.lift("map", move |batch| {
             let f = Arc::clone(&f);
             batch.map(move |record| f(record))
+        })
+    }
+
+    /// As [`map`](DStream::map), with an `f` that may fail: for records that have to be decoded.
+    ///
+    /// # Errors
+    ///
+    /// An error of `f` fails the task, and after the last attempt the batch, with the operator's line; the context
+    /// stops and nothing of the batch is committed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::{Error, testing::run};
+    ///
+    /// let parse = |text: &str| text.parse::<i32>().map_err(Error::user);
+    /// assert_eq!(run([vec!["1", "2"]], move |texts| texts.try_map(parse))?, [vec![1, 2]]);
+    /// assert!(run([vec!["x7"]], move |texts| texts.try_map(parse)).is_err());
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[track_caller]
+    pub fn try_map<U: Data>(&self, f: impl Fn(T) -> Result<U> + Send + Sync + 'static) -> DStream<U> {
+        let f = Arc::new(f);
+        self.lift("try_map", move |batch| {
+            let f = Arc::clone(&f);
+            batch.try_map(move |record| f(record))
         })
     }
 

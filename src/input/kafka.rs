@@ -1,0 +1,355 @@
+//! Kafka as an input: Spark's direct stream. Each batch is a range of offsets for every topic partition, planned when
+//! the batch is generated and read when it runs, so that a batch that runs again reads the same records.
+//!
+//! A stream has two clients. The reader only fetches, ahead of the batches; the planner asks where partitions end and
+//! commits. A broker answers one connection in order, and behind a fetch that waits for records every question would
+//! wait too.
+//!
+//! Knows nothing of what is done with the records.
+
+mod client;
+mod committer;
+pub mod embedded;
+mod native;
+mod offset_range;
+mod params;
+mod reader;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::client::{Offsets, Planner, TopicPartition};
+use self::committer::{Committer, Positions};
+use self::offset_range::{OffsetRanges, describe};
+use self::reader::{KafkaPartition, Reader};
+use super::{InputBatch, Source, SourceContext};
+use crate::error::{Error, ErrorKind, Result};
+use crate::time::{Clock, Time};
+
+pub use offset_range::{HasOffsetRanges, OffsetRange};
+pub use params::{AutoOffsetReset, KafkaParams, Subscription};
+pub use record::{KafkaHeaders, KafkaRecord};
+
+/// Reads topics in batches. Spark's `DirectKafkaInputDStream`.
+///
+/// - **Partitions.** The dataset of a batch has one partition for each topic partition, ordered by topic and then by
+///   number, also for those without new records. [`HasOffsetRanges`] tells their ranges.
+/// - **Order.** Records of a topic partition come in the order of their offsets.
+/// - **Start.** At the committed offsets of the group, or where [`KafkaParams::auto_offset_reset`] says; there the
+///   group commits at once where it starts, so that a program that fails in its first batch loses nothing.
+/// - **Delivery.** The offsets of a batch are committed when all of its outputs are done, and by the time the stream
+///   has stopped. What was not committed is delivered again after a restart: at least once.
+/// - **Memory.** librdkafka fetches ahead of the batches: 64 MiB for all partitions together, and at least 2 MiB for
+///   each, unless `queued.max.messages.kbytes` says how much for each.
+/// - **Brokers that go away** make batches empty, and tasks wait, until [`KafkaParams::max_outage`] is over.
+///
+/// # Errors
+///
+/// The context does not start if brokers are not reached, if a topic does not exist, or if committed offsets are not
+/// there any more. A batch whose records are deleted before they are read fails, and names the offsets.
+#[derive(Debug)]
+pub(crate) struct DirectSource {
+    name: String,
+    subscription: Subscription,
+    params: KafkaParams,
+    running: Option<Running>,
+}
+
+struct Running {
+    context: SourceContext,
+    planner: Arc<Planner>,
+    reader: Arc<Reader>,
+    committer: Committer,
+    partitions: Arc<[TopicPartition]>,
+    /// Where the next batch starts.
+    next: Positions,
+    /// Where the batches end that are planned and not completed.
+    planned: VecDeque<(Time, Positions)>,
+    outage: Outage,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("next", &self.next).field("planned", &self.planned).finish_non_exhaustive()
+    }
+}
+
+impl DirectSource {
+    /// A source that reads what the subscription names. Nothing is connected before the context starts.
+    pub(crate) fn new(subscription: Subscription, params: KafkaParams) -> Self {
+        let name = format!("kafka {}", subscription.topic_names().join(","));
+        DirectSource { name, subscription, params, running: None }
+    }
+
+    fn running(&mut self) -> Result<&mut Running> {
+        self.running.as_mut().ok_or_else(|| Error::new(ErrorKind::State, "the Kafka stream does not run"))
+    }
+}
+
+impl Source<KafkaRecord> for DirectSource {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn start(&mut self, context: &SourceContext) -> Result<()> {
+        let config = self.params.client_config()?;
+        let planner = Arc::new(Planner::new(&self.params, &config)?);
+        let partitions: Arc<[TopicPartition]> = find_partitions(&planner, &self.subscription, &self.params)?.into();
+        let starts = find_starts(&planner, &partitions, &self.params)?;
+        let first: Positions = starts.offsets.into();
+        commit_starts(&planner, &partitions, &first, &starts.committed, &self.params)?;
+        let assigned: Vec<_> = partitions.iter().cloned().zip(first.iter().copied()).collect();
+        let reader = Arc::new(Reader::new(&config, &assigned, &planner, self.params.max_outage)?);
+        let committer = Committer::start(
+            &self.name,
+            Arc::clone(&planner),
+            Arc::clone(&partitions),
+            first.iter().copied().map(Some).collect(),
+            self.params.max_outage,
+            context.on_error(),
+        )?;
+        let outage = Outage::new(self.params.max_outage);
+        let (context, planned) = (context.clone(), VecDeque::new());
+        self.running = Some(Running { context, planner, reader, committer, partitions, next: first, planned, outage });
+        Ok(())
+    }
+
+    fn batch(&mut self, time: Time) -> Result<Option<InputBatch<KafkaRecord>>> {
+        let timeout = self.params.planning_timeout;
+        let name = self.name.clone();
+        let running = self.running()?;
+        let until = running.plan(&name, timeout)?;
+        let ranges: Arc<[OffsetRange]> = running
+            .partitions
+            .iter()
+            .zip(running.next.iter().zip(until.iter()))
+            .map(|(TopicPartition { topic, partition }, (&from, &until))| OffsetRange {
+                topic: Arc::clone(topic),
+                partition: *partition,
+                from,
+                until,
+            })
+            .collect();
+        let partitions = ranges.iter().enumerate().map(|(slot, range)| KafkaPartition {
+            reader: Arc::clone(&running.reader),
+            slot,
+            range: range.clone(),
+        });
+        let records = ranges.iter().map(OffsetRange::count).sum();
+        let description = describe(&ranges);
+        let dataset = running.context.read(partitions.collect(), OffsetRanges(Arc::clone(&ranges)));
+        running.planned.push_back((time, Arc::clone(&until)));
+        running.next = until;
+        Ok(Some(InputBatch { dataset, records, description }))
+    }
+
+    fn completed(&mut self, time: Time) -> Result<()> {
+        let running = self.running()?;
+        let mut newest = None;
+        while running.planned.front().is_some_and(|(planned, _)| *planned <= time) {
+            newest = running.planned.pop_front();
+        }
+        if let Some((_, positions)) = newest {
+            running.committer.commit(positions);
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, timeout: Duration) -> Result<()> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        let Running { planner, reader, committer, .. } = running;
+        reader.close();
+        // The committer's thread is the last that uses it, and may have to leave it behind.
+        drop(planner);
+        committer.stop(timeout)
+    }
+}
+
+impl Running {
+    /// Where the batch ends in each partition. A partition about which nothing is learned ends where it starts.
+    fn plan(&mut self, stream: &str, timeout: Duration) -> Result<Positions> {
+        self.planner.serve();
+        self.reader.serve();
+        let (offsets, problem) = match self.planner.ends(&self.partitions, timeout) {
+            Ok(Offsets { offsets, problem }) => (offsets, problem),
+            Err(unanswered) => (vec![None; self.next.len()], Some(unanswered.why)),
+        };
+        let mut problem = problem;
+        let until = self.next.iter().zip(&offsets).zip(self.partitions.iter()).map(|((&from, end), partition)| {
+            match *end {
+                Some(end) if end >= from => end,
+                Some(end) => {
+                    // For a moment, after a change of leaders; for good, if the topic was made anew.
+                    problem.get_or_insert_with(|| format!("{partition} ends at {end}, and the stream is at {from}"));
+                    from
+                }
+                None => {
+                    problem.get_or_insert_with(|| format!("{partition} did not answer"));
+                    from
+                }
+            }
+        });
+        let until = until.collect();
+        match problem {
+            None => self.outage.end(stream),
+            Some(why) => self.outage.go_on(stream, self.planner.brokers(), &why)?,
+        }
+        Ok(until)
+    }
+}
+
+/// How long brokers have been away. It is counted on the machine's clock, whatever clock the batches follow.
+struct Outage {
+    clock: Clock,
+    limit: Duration,
+    failing: Option<(Time, u32)>,
+}
+
+impl Outage {
+    fn new(limit: Duration) -> Self {
+        Outage { clock: Clock::system(), limit, failing: None }
+    }
+
+    fn end(&mut self, stream: &str) {
+        if let Some((since, failures)) = self.failing.take() {
+            let away = self.clock.now() - since;
+            tracing::info!(stream, failures, ?away, "the Kafka brokers answer again");
+        }
+    }
+
+    fn go_on(&mut self, stream: &str, brokers: &str, why: &str) -> Result<()> {
+        let now = self.clock.now();
+        let (since, failures) = self.failing.get_or_insert((now, 0));
+        *failures += 1;
+        let (away, failures) = (now - *since, *failures);
+        if away >= self.limit && failures > 1 {
+            let message = format!(
+                "the Kafka brokers at {brokers} have not told the ends of all partitions for {away:?}, in {failures} \
+                 attempts: {why}"
+            );
+            return Err(Error::new(ErrorKind::Input, message));
+        }
+        if failures == 1 {
+            tracing::warn!(
+                stream,
+                brokers,
+                why,
+                "the batch is planned without the Kafka brokers' answer; its records \
+                come later"
+            );
+        } else {
+            tracing::debug!(stream, brokers, why, failures, "the batch is planned without the Kafka brokers' answer");
+        }
+        Ok(())
+    }
+}
+
+fn find_partitions(
+    planner: &Planner,
+    subscription: &Subscription,
+    params: &KafkaParams,
+) -> Result<Vec<TopicPartition>> {
+    let brokers = planner.brokers();
+    if subscription.topic_names().is_empty() {
+        return Err(Error::new(ErrorKind::Config, "a Kafka stream needs at least one topic"));
+    }
+    let mut partitions = Vec::new();
+    for topic in subscription.topic_names() {
+        let count = planner.partitions(topic, params.start_timeout).map_err(|unanswered| {
+            unanswered.error(&format!("topic {topic} cannot be looked up at the Kafka brokers {brokers}"))
+        })?;
+        let count = count.ok_or_else(|| {
+            let message =
+                format!("topic {topic} does not exist at the Kafka brokers {brokers}: create it, or correct its name");
+            Error::new(ErrorKind::Input, message)
+        })?;
+        let name: Arc<str> = topic.as_str().into();
+        // A name of its own for each partition, or their threads would count references in the same place.
+        let numbers = 0..i32::try_from(count).unwrap_or(i32::MAX);
+        partitions.extend(numbers.map(|partition| TopicPartition { topic: Arc::from(&*name), partition }));
+    }
+    Ok(partitions)
+}
+
+struct Starts {
+    offsets: Vec<i64>,
+    /// What the group had committed.
+    committed: Vec<Option<i64>>,
+}
+
+/// The offset at which each partition starts.
+fn find_starts(planner: &Planner, partitions: &[TopicPartition], params: &KafkaParams) -> Result<Starts> {
+    let (group, brokers, timeout) = (planner.group(), planner.brokers(), params.start_timeout);
+    let complete = |what: &str, answer: Result<Offsets, client::Unanswered>| {
+        let answer = answer.map_err(|unanswered| unanswered.error(&format!("{what} (brokers {brokers})")))?;
+        match answer.problem {
+            None => Ok(answer.offsets),
+            Some(why) => Err(Error::new(ErrorKind::Input, format!("{what} (brokers {brokers}): {why}"))),
+        }
+    };
+    let what = format!("the committed offsets of group {group} cannot be read");
+    let committed = complete(&what, planner.committed(partitions, timeout))?;
+    let beginnings = complete("the first offsets cannot be read", planner.beginnings(partitions, timeout))?;
+    let ends = complete("the last offsets cannot be read", planner.ends(partitions, timeout))?;
+    let mut offsets = Vec::with_capacity(partitions.len());
+    for (n, partition) in partitions.iter().enumerate() {
+        let (Some(beginning), Some(end)) = (beginnings[n], ends[n]) else {
+            return Err(Error::new(ErrorKind::Input, format!("the brokers {brokers} do not know {partition}")));
+        };
+        let start = match (committed[n], params.reset) {
+            (Some(committed), _) if committed < beginning => {
+                return Err(Error::new(
+                    ErrorKind::Input,
+                    format!(
+                        "{partition}: group {group} has read up to offset {committed}, and the log now starts at \
+                         {beginning}: records {committed}..{beginning} are lost; to go on without them, reset the \
+                         group's offsets or use another group id"
+                    ),
+                ));
+            }
+            (Some(committed), _) if committed > end => {
+                return Err(Error::new(
+                    ErrorKind::Input,
+                    format!(
+                        "{partition}: group {group} has read up to offset {committed}, and the log ends at {end}: was \
+                         the topic made anew? Reset the group's offsets or use another group id"
+                    ),
+                ));
+            }
+            (Some(committed), _) => committed,
+            (None, AutoOffsetReset::Earliest) => beginning,
+            (None, AutoOffsetReset::Latest) => end,
+            (None, AutoOffsetReset::None) => {
+                return Err(Error::new(
+                    ErrorKind::Input,
+                    format!(
+                        "{partition}: group {group} has committed no offset, and `AutoOffsetReset::None` says not to \
+                         start without one"
+                    ),
+                ));
+            }
+        };
+        offsets.push(start);
+    }
+    Ok(Starts { offsets, committed })
+}
+
+/// Commits where the stream starts, for partitions in which the group has no place yet. A program that fails before
+/// its first batch is done then starts again at the same records. It also shows early if the group may not commit.
+fn commit_starts(
+    planner: &Planner,
+    partitions: &[TopicPartition],
+    starts: &Positions,
+    committed: &[Option<i64>],
+    params: &KafkaParams,
+) -> Result<()> {
+    let new: Vec<usize> = (0..partitions.len()).filter(|&n| committed[n].is_none()).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    committer::commit_now(planner, new.iter().map(|&n| (&partitions[n], starts[n])), params.start_timeout)
+}

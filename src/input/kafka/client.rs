@@ -1,0 +1,241 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::native::Commit;
+use super::params::KafkaParams;
+use crate::error::{Error, ErrorKind, Result};
+
+/// One partition of one topic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TopicPartition {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+}
+
+impl std::fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// What librdkafka tells a client beside records.
+#[derive(Default)]
+pub(super) struct Events {
+    last_error: Mutex<Option<String>>,
+}
+
+impl Events {
+    /// The last thing that went wrong with the connections, since it was last asked.
+    pub(super) fn take_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl ClientContext for Events {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(target: "librdkafka", facility, "{message}");
+            }
+            // A broker that goes away is said here many times over; the stream says it once.
+            _ => tracing::debug!(target: "librdkafka", facility, ?level, "{message}"),
+        }
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        tracing::debug!(target: "librdkafka", "{}", String::from_utf8_lossy(statistics));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, "{reason}");
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        // "All brokers are down" follows the reason why and says less.
+        if last.is_none() || error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *last = Some(reason.to_string());
+        }
+    }
+}
+
+impl ConsumerContext for Events {}
+
+/// Says what librdkafka's error means, without its wrapping.
+fn text(error: &KafkaError) -> String {
+    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
+}
+
+/// Creates a client. No connection is made yet.
+pub(super) fn create(config: &ClientConfig) -> Result<Arc<BaseConsumer<Events>>> {
+    config.create_with_context(Events::default()).map(Arc::new).map_err(|error| match error {
+        // Without the value: it can be a password.
+        KafkaError::ClientConfig(_, why, key, _) => {
+            Error::new(ErrorKind::Config, format!("the Kafka setting {key} is not accepted: {why}"))
+        }
+        error => {
+            Error::new(ErrorKind::Config, format!("no Kafka client with these settings: {error}")).caused_by(error)
+        }
+    })
+}
+
+/// Lets librdkafka tell a client what it has to, without waiting.
+pub(super) fn serve(consumer: &BaseConsumer<Events>) {
+    // Each call takes one event and does not say if there was one.
+    const EVENTS: usize = 16;
+    (0..EVENTS).for_each(|_| drop(consumer.poll(Duration::ZERO)));
+}
+
+/// The last thing that went wrong with the connections of a client, since it was last asked.
+pub(super) fn take_error(consumer: &BaseConsumer<Events>) -> Option<String> {
+    // A failed connection is logged many times before it is reported.
+    const ROUNDS: usize = 32;
+    (0..ROUNDS).for_each(|_| serve(consumer));
+    consumer.context().take_error()
+}
+
+/// A question that the brokers did not answer, or not in full.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    /// One line, without the question.
+    pub(super) why: String,
+    cause: Option<KafkaError>,
+}
+
+impl Unanswered {
+    /// The error for people: what was asked, and what to do.
+    pub(super) fn error(self, what: &str) -> Error {
+        let error = Error::new(ErrorKind::Input, format!("{what}: {}", self.why));
+        match self.cause {
+            Some(cause) => error.caused_by(cause),
+            None => error,
+        }
+    }
+}
+
+/// Asks the brokers for everything but records. It fetches nothing, so that no question waits behind a fetch.
+pub(super) struct Planner {
+    consumer: Arc<BaseConsumer<Events>>,
+    brokers: String,
+    group: String,
+}
+
+impl Planner {
+    pub(super) fn new(params: &KafkaParams, config: &ClientConfig) -> Result<Self> {
+        let consumer = create(config)?;
+        Ok(Planner { consumer, brokers: params.brokers.clone(), group: params.group()?.to_string() })
+    }
+
+    pub(super) fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    pub(super) fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// Lets librdkafka tell what it has to, without waiting.
+    pub(super) fn serve(&self) {
+        serve(&self.consumer);
+    }
+
+    /// How many partitions a topic has; `None` if there is no such topic.
+    pub(super) fn partitions(&self, topic: &str, timeout: Duration) -> Result<Option<usize>, Unanswered> {
+        let metadata = self.consumer.fetch_metadata(Some(topic), timeout).map_err(|error| self.unanswered(error))?;
+        let Some(topic) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
+        match topic.error().map(RDKafkaErrorCode::from) {
+            None => Ok(Some(topic.partitions().len()).filter(|count| *count > 0)),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
+            Some(code) => Err(Unanswered { why: code.to_string(), cause: None }),
+        }
+    }
+
+    /// The offset after the last record of each partition, in one round trip. `None` for a partition whose leader did
+    /// not answer, with the reason of the first of them.
+    pub(super) fn ends(&self, of: &[TopicPartition], timeout: Duration) -> Result<Offsets, Unanswered> {
+        self.offsets(of, Offset::End, timeout)
+    }
+
+    /// The offset of the first record that each partition still has; otherwise as `ends`.
+    pub(super) fn beginnings(&self, of: &[TopicPartition], timeout: Duration) -> Result<Offsets, Unanswered> {
+        self.offsets(of, Offset::Beginning, timeout)
+    }
+
+    fn offsets(&self, of: &[TopicPartition], which: Offset, timeout: Duration) -> Result<Offsets, Unanswered> {
+        let times = list(of.iter().map(|partition| (partition, which)));
+        let found = self.consumer.offsets_for_times(times, timeout).map_err(|error| self.unanswered(error))?;
+        Ok(read(of, &found))
+    }
+
+    /// The committed offset of each partition, `None` where there is none.
+    pub(super) fn committed(&self, of: &[TopicPartition], timeout: Duration) -> Result<Offsets, Unanswered> {
+        let partitions = list(of.iter().map(|partition| (partition, Offset::Invalid)));
+        let found = self.consumer.committed_offsets(partitions, timeout).map_err(|error| self.unanswered(error))?;
+        Ok(read(of, &found))
+    }
+
+    /// Sends a commit.
+    pub(super) fn commit<'p>(
+        &self,
+        offsets: impl Iterator<Item = (&'p TopicPartition, i64)>,
+    ) -> Result<Commit, RDKafkaErrorCode> {
+        let offsets = list(offsets.map(|(partition, offset)| (partition, Offset::Offset(offset))));
+        Commit::send(&self.consumer, &offsets)
+    }
+
+    /// The last thing that went wrong with the connections, since it was last asked.
+    pub(super) fn take_error(&self) -> Option<String> {
+        take_error(&self.consumer)
+    }
+
+    fn unanswered(&self, error: KafkaError) -> Unanswered {
+        let why = match self.take_error() {
+            Some(said) => format!("{} ({said})", text(&error)),
+            None => text(&error),
+        };
+        Unanswered { why, cause: Some(error) }
+    }
+}
+
+/// An answer with an offset for each partition that was asked about.
+#[derive(Debug)]
+pub(super) struct Offsets {
+    pub(super) offsets: Vec<Option<i64>>,
+    /// Why the first of those that are missing is missing, if there is a reason.
+    pub(super) problem: Option<String>,
+}
+
+pub(super) fn list<'p>(partitions: impl Iterator<Item = (&'p TopicPartition, Offset)>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.size_hint().0);
+    for (partition, offset) in partitions {
+        list.add_partition_offset(&partition.topic, partition.partition, offset)
+            .expect("offsets of partitions are not negative");
+    }
+    list
+}
+
+/// Reads an answer in the order of the question. librdkafka keeps that order, and we rely on nothing.
+fn read(of: &[TopicPartition], answer: &TopicPartitionList) -> Offsets {
+    let elements = answer.elements();
+    let mut problem = None;
+    let offsets = of.iter().enumerate().map(|(n, partition)| {
+        let is_it = |topic: &str, number| *topic == *partition.topic && number == partition.partition;
+        let element = match elements.get(n) {
+            Some(element) if is_it(element.topic(), element.partition()) => element,
+            _ => elements.iter().find(|element| is_it(element.topic(), element.partition()))?,
+        };
+        if let Err(error) = element.error() {
+            problem.get_or_insert_with(|| format!("{partition}: {}", text(&error)));
+            return None;
+        }
+        match element.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        }
+    });
+    let offsets = offsets.collect();
+    Offsets { offsets, problem }
+}

@@ -1,0 +1,104 @@
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::record::serde_topic;
+use crate::data::Data;
+use crate::dataset::Dataset;
+
+/// The records of one topic partition that belong to one batch: those at offsets `from..until`.
+///
+/// # Examples
+///
+/// ```
+/// use tidemill::kafka::OffsetRange;
+///
+/// let range = OffsetRange { topic: "lines".into(), partition: 2, from: 3, until: 9 };
+/// assert_eq!(range.count(), 6);
+/// assert_eq!(range.to_string(), "lines/2 offsets 3..9");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct OffsetRange {
+    /// The topic.
+    #[serde(with = "serde_topic")]
+    pub topic: Arc<str>,
+    /// The partition of the topic.
+    pub partition: i32,
+    /// The first offset.
+    pub from: i64,
+    /// The offset after the last.
+    pub until: i64,
+}
+
+impl OffsetRange {
+    /// How many offsets there are: as many records, or fewer if the topic is compacted or written in transactions.
+    pub fn count(&self) -> u64 {
+        u64::try_from(self.until - self.from).unwrap_or(0)
+    }
+
+    /// Whether there is nothing to read.
+    pub fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+}
+
+impl fmt::Display for OffsetRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} offsets {}..{}", self.topic, self.partition, self.from, self.until)
+    }
+}
+
+/// What a batch of a Kafka stream was read from. Implemented for [`Dataset`].
+pub trait HasOffsetRanges {
+    /// The range of each partition of the dataset, by its number. `None` if the partitions are not those of a Kafka
+    /// stream any more, after a shuffle or a union.
+    fn offset_ranges(&self) -> Option<Vec<OffsetRange>>;
+}
+
+impl<T: Data> HasOffsetRanges for Dataset<T> {
+    fn offset_ranges(&self) -> Option<Vec<OffsetRange>> {
+        Some(self.source_note::<OffsetRanges>()?.0.to_vec())
+    }
+}
+
+/// The note on the dataset of a batch.
+pub(super) struct OffsetRanges(pub(super) Arc<[OffsetRange]>);
+
+/// What a batch reads, the largest ranges first, for people.
+pub(super) fn describe(ranges: &[OffsetRange]) -> String {
+    const SHOWN: usize = 8;
+    let mut full: Vec<&OffsetRange> = ranges.iter().filter(|range| !range.is_empty()).collect();
+    full.sort_by_key(|range| std::cmp::Reverse(range.count()));
+    let mut text: Vec<String> = full.iter().take(SHOWN).map(ToString::to_string).collect();
+    if full.len() > SHOWN {
+        text.push(format!("{} more", full.len() - SHOWN));
+    }
+    text.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(partition: i32, from: i64, until: i64) -> OffsetRange {
+        OffsetRange { topic: "lines".into(), partition, from, until }
+    }
+
+    #[test]
+    fn a_description_starts_with_the_largest_range() {
+        let ranges = [range(0, 5, 5), range(1, 0, 2), range(2, 3, 9)];
+        assert_eq!(describe(&ranges), "lines/2 offsets 3..9, lines/1 offsets 0..2");
+        assert_eq!(describe(&ranges[..1]), "");
+        let many: Vec<_> = (0..10).map(|partition| range(partition, 0, 1)).collect();
+        assert!(describe(&many).ends_with("lines/7 offsets 0..1, 2 more"));
+    }
+
+    #[test]
+    fn a_range_survives_serde() {
+        let mut bytes = Vec::new();
+        let range = range(1, 2, 3);
+        crate::codec::encode_frame(&range, &mut bytes).unwrap();
+        assert_eq!(crate::codec::decode_frame::<OffsetRange>(&bytes).unwrap().0, range);
+    }
+}

@@ -1,0 +1,258 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Where a stream starts in a partition for which its group has committed no offset: Kafka's `auto.offset.reset`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AutoOffsetReset {
+    /// At the oldest record that the broker still has.
+    Earliest,
+    /// At the records that arrive from now on. The default, as it is Kafka's.
+    #[default]
+    Latest,
+    /// Nowhere: the stream does not start.
+    None,
+}
+
+/// How to reach Kafka, and under which name.
+///
+/// A stream keeps its place as the committed offsets of its group, which is why a group id is needed. It does not join
+/// the group: it reads all partitions itself, so that nothing rebalances, and two streams with the same topics need
+/// two group ids.
+///
+/// # Examples
+///
+/// ```
+/// use tidemill::kafka::{AutoOffsetReset, KafkaParams};
+///
+/// let params = KafkaParams::new("localhost:9092")
+///     .group_id("clicks-per-user")
+///     .auto_offset_reset(AutoOffsetReset::Earliest)
+///     .set("security.protocol", "ssl");
+/// ```
+#[derive(Clone)]
+pub struct KafkaParams {
+    pub(super) brokers: String,
+    pub(super) group: Option<String>,
+    pub(super) reset: AutoOffsetReset,
+    pub(super) settings: BTreeMap<String, String>,
+    pub(super) start_timeout: Duration,
+    pub(super) planning_timeout: Duration,
+    pub(super) max_outage: Duration,
+}
+
+/// Settings of both clients, unless the program says otherwise.
+const DEFAULTS: [(&str, &str); 9] = [
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    // A batch ends where it was planned to end, not where the log does.
+    ("enable.partition.eof", "false"),
+    // Once a queue is full the next fetch waits this long; the default of a second stalls a batch of 100 ms.
+    ("fetch.queue.backoff.ms", "10"),
+    ("fetch.error.backoff.ms", "100"),
+    // Bounds how long a seek waits behind a fetch that found nothing.
+    ("fetch.wait.max.ms", "50"),
+    ("queued.min.messages", "1000000"),
+    ("reconnect.backoff.max.ms", "200"),
+    // Nobody joins the group: this only bounds how long librdkafka keeps a commit that finds no coordinator.
+    ("session.timeout.ms", "6000"),
+];
+
+const WE_COMMIT: &str = "the stream commits the offsets of a batch itself, when all outputs of the batch are done";
+const NO_MEMBER: &str = "the stream does not join its group, it reads all partitions itself";
+
+/// Settings that would change what a batch is, and why they are not accepted.
+const REFUSED: [(&str, &str); 13] = [
+    ("auto.commit.enable", WE_COMMIT),
+    ("auto.offset.reset", "it is set with `KafkaParams::auto_offset_reset`"),
+    ("bootstrap.servers", "it is set with `KafkaParams::new`"),
+    ("enable.auto.commit", WE_COMMIT),
+    ("enable.auto.offset.store", WE_COMMIT),
+    ("enable.partition.eof", "a batch ends at its planned offset, whether or not the log ends there"),
+    ("group.id", "it is set with `KafkaParams::group_id`"),
+    ("group.instance.id", NO_MEMBER),
+    ("group.protocol", NO_MEMBER),
+    ("metadata.broker.list", "it is set with `KafkaParams::new`"),
+    ("offset.store.method", WE_COMMIT),
+    ("partition.assignment.strategy", NO_MEMBER),
+    ("test.mock.num.brokers", "it replaces the brokers; use `kafka::embedded::EmbeddedBroker`"),
+];
+
+impl KafkaParams {
+    /// The brokers to ask first: `host:port`, several with commas between them.
+    pub fn new(brokers: impl Into<String>) -> Self {
+        KafkaParams {
+            brokers: brokers.into(),
+            group: None,
+            reset: AutoOffsetReset::default(),
+            settings: BTreeMap::new(),
+            start_timeout: Duration::from_secs(10),
+            planning_timeout: Duration::from_secs(1),
+            max_outage: Duration::from_secs(120),
+        }
+    }
+
+    /// The name under which the stream keeps its place. Has to be given.
+    #[must_use]
+    pub fn group_id(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// Where to start when the group has committed no offset. [`AutoOffsetReset::Latest`] unless set.
+    ///
+    /// It is not used when the committed offset no longer exists: that is an error, since records were lost.
+    #[must_use]
+    pub fn auto_offset_reset(mut self, reset: AutoOffsetReset) -> Self {
+        self.reset = reset;
+        self
+    }
+
+    /// Any other setting of librdkafka, by its own name: `.set("isolation.level", "read_uncommitted")`.
+    ///
+    /// Names and values are checked when the context starts. Those which would change what a batch is, like
+    /// `enable.auto.commit`, are refused.
+    #[must_use]
+    pub fn set(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.insert(key.into(), value.into());
+        self
+    }
+
+    /// How long each question to the brokers may take while the context starts. 10 s unless set.
+    #[must_use]
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout;
+        self
+    }
+
+    /// How long a batch may wait to learn where the partitions end. 1 s unless set.
+    ///
+    /// A batch that does not learn it in time is empty; its records come with the next one.
+    #[must_use]
+    pub fn planning_timeout(mut self, timeout: Duration) -> Self {
+        self.planning_timeout = timeout;
+        self
+    }
+
+    /// How long brokers may be away, in all, before the stream fails. 2 min unless set.
+    ///
+    /// Bounds planning, committing, and one attempt of a task to read, each from its first failure.
+    #[must_use]
+    pub fn max_outage(mut self, limit: Duration) -> Self {
+        self.max_outage = limit;
+        self
+    }
+
+    /// The group id.
+    pub(super) fn group(&self) -> Result<&str> {
+        self.group.as_deref().filter(|group| !group.is_empty()).ok_or_else(|| {
+            let message = "a Kafka stream needs a group id to keep its place under: `KafkaParams::group_id`";
+            Error::new(ErrorKind::Config, message)
+        })
+    }
+
+    /// The configuration of a client.
+    pub(super) fn client_config(&self) -> Result<ClientConfig> {
+        for (key, why) in REFUSED {
+            if self.settings.contains_key(key) {
+                return Err(Error::new(ErrorKind::Config, format!("the Kafka setting {key} cannot be changed: {why}")));
+            }
+        }
+        let mut config = ClientConfig::new();
+        for (key, value) in DEFAULTS {
+            config.set(key, value);
+        }
+        for (key, value) in &self.settings {
+            config.set(key, value);
+        }
+        config.set("bootstrap.servers", &self.brokers).set("group.id", self.group()?);
+        Ok(config)
+    }
+}
+
+impl std::fmt::Debug for KafkaParams {
+    /// Without the values of the settings: passwords are among them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaParams")
+            .field("brokers", &self.brokers)
+            .field("group", &self.group)
+            .field("reset", &self.reset)
+            .field("settings", &self.settings.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which records a stream reads.
+///
+/// # Examples
+///
+/// ```
+/// use tidemill::kafka::Subscription;
+///
+/// let clicks_and_views = Subscription::topics(["clicks", "views"]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// In order, each once.
+    topics: Vec<String>,
+}
+
+impl Subscription {
+    /// All partitions of these topics. They have to exist when the context starts.
+    pub fn topics<S: Into<String>>(topics: impl IntoIterator<Item = S>) -> Self {
+        let mut topics: Vec<String> = topics.into_iter().map(Into::into).collect();
+        topics.sort();
+        topics.dedup();
+        Subscription { topics }
+    }
+
+    pub(super) fn topic_names(&self) -> &[String] {
+        &self.topics
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_change_what_a_batch_is_are_refused() {
+        let params = KafkaParams::new("localhost:9092").group_id("g");
+        for (key, _) in REFUSED {
+            let error = params.clone().set(key, "true").client_config().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.to_string().starts_with(&format!("the Kafka setting {key} cannot be changed: ")), "{error}");
+        }
+        let error = params.set("enable.auto.commit", "true").client_config().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the Kafka setting enable.auto.commit cannot be changed: the stream commits the offsets of a batch itself, \
+             when all outputs of the batch are done"
+        );
+    }
+
+    #[test]
+    fn a_group_is_needed_and_settings_pass() {
+        let error = KafkaParams::new("localhost:9092").client_config().unwrap_err();
+        assert!(error.to_string().contains("KafkaParams::group_id"), "{error}");
+        let config = KafkaParams::new("b:1").group_id("g").set("fetch.wait.max.ms", "7").client_config().unwrap();
+        assert_eq!(config.get("fetch.wait.max.ms"), Some("7"));
+        assert_eq!(config.get("fetch.queue.backoff.ms"), Some("10"));
+        assert_eq!(config.get("group.id"), Some("g"));
+    }
+
+    #[test]
+    fn debug_does_not_show_passwords() {
+        let shown = format!("{:?}", KafkaParams::new("b:1").set("sasl.password", "secret"));
+        assert!(shown.contains("sasl.password") && !shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn topics_are_in_order_and_once() {
+        assert_eq!(Subscription::topics(["b", "a", "b"]).topic_names(), ["a", "b"]);
+    }
+}

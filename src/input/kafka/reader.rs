@@ -1,0 +1,399 @@
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::{self, Events, Planner, TopicPartition};
+use super::native::{Message, Messages, PartitionQueue};
+use super::offset_range::OffsetRange;
+use super::record::{KafkaHeaders, KafkaRecord};
+use crate::dataset::{Emitter, ReadPartition};
+use crate::error::{Error, ErrorKind, Result};
+use crate::time::Time;
+
+/// How many messages are taken from librdkafka at a time: enough to make the call cheap, few enough for the cache.
+const MESSAGES: usize = 512;
+
+/// How many bytes of keys, values and headers share an allocation, unless one record has more.
+const ARENA_BYTES: usize = 256 * 1024;
+
+/// How much librdkafka fetches ahead of the batches: in all, and at least for each partition.
+const QUEUED: &str = "queued.max.messages.kbytes";
+const QUEUED_KBYTES: usize = 64 * 1024;
+const QUEUED_KBYTES_EACH: usize = 2 * 1024;
+
+/// A task that finds nothing waits this long before it looks whether the end has come in another way: by the marker
+/// of a transaction, or by an error of the connections.
+const WAIT: Duration = Duration::from_millis(10);
+
+/// How long librdkafka may take to note a seek, for which it asks nobody, or to find out why records are missing.
+const SEEK: Duration = Duration::from_secs(5);
+
+/// Reads the records of ranges. Every partition is read from its start offset on, one range after the other, so that
+/// librdkafka can fetch ahead of the batches; only a range that is read again seeks.
+pub(super) struct Reader {
+    slots: Vec<Slot>,
+    /// `None` once the stream was stopped: batches that are kept must not keep the connection.
+    consumer: Mutex<Option<Arc<BaseConsumer<Events>>>>,
+    planner: Weak<Planner>,
+    brokers: String,
+    max_idle: Duration,
+    closed: AtomicBool,
+}
+
+/// One partition. It is read by one task at a time.
+struct Slot {
+    partition: TopicPartition,
+    lane: Mutex<Option<Lane>>,
+    /// Who holds the lane.
+    reading: Mutex<Option<ThreadId>>,
+}
+
+struct Lane {
+    queue: PartitionQueue,
+    /// The offset from which the leftover and then the queue go on. `None` if that is not known.
+    next: Option<i64>,
+    /// Records after the end of the last range, which came with its last ones.
+    leftover: VecDeque<KafkaRecord>,
+}
+
+impl Reader {
+    /// Starts to fetch: each partition from its offset on.
+    pub(super) fn new(
+        config: &ClientConfig,
+        starts: &[(TopicPartition, i64)],
+        planner: &Arc<Planner>,
+        max_idle: Duration,
+    ) -> Result<Self> {
+        let mut config = config.clone();
+        // What is not there any more is an error with a name, not a jump.
+        config.set("auto.offset.reset", "error");
+        if config.get(QUEUED).is_none() {
+            // librdkafka counts each queue by itself.
+            config.set(QUEUED, (QUEUED_KBYTES / starts.len().max(1)).max(QUEUED_KBYTES_EACH).to_string());
+        }
+        let consumer = client::create(&config)?;
+        let slot = |(partition, start): &(TopicPartition, i64)| {
+            let queue = PartitionQueue::new(&consumer, &partition.topic, partition.partition);
+            let queue = queue
+                .ok_or_else(|| Error::new(ErrorKind::Internal, format!("librdkafka has no queue for {partition}")))?;
+            let lane = Lane { queue, next: Some(*start), leftover: VecDeque::new() };
+            Ok(Slot { partition: partition.clone(), lane: Mutex::new(Some(lane)), reading: Mutex::default() })
+        };
+        let slots = starts.iter().map(slot).collect::<Result<_>>()?;
+        let all = client::list(starts.iter().map(|(partition, start)| (partition, Offset::Offset(*start))));
+        consumer.assign(&all).map_err(|error| {
+            Error::new(ErrorKind::Internal, "librdkafka does not take the partitions").caused_by(error)
+        })?;
+        Ok(Reader {
+            slots,
+            consumer: Mutex::new(Some(consumer)),
+            planner: Arc::downgrade(planner),
+            brokers: planner.brokers().to_string(),
+            max_idle,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Lets librdkafka tell what it has to, without waiting.
+    pub(super) fn serve(&self) {
+        if let Some(consumer) = &*self.consumer.lock().unwrap_or_else(PoisonError::into_inner) {
+            client::serve(consumer);
+        }
+    }
+
+    /// Ends reading: a task that waits fails, and so does every later one.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        drop(self.consumer.lock().unwrap_or_else(PoisonError::into_inner).take());
+        for slot in &self.slots {
+            // Whoever holds a lane sees the flag and closes it.
+            match slot.lane.try_lock() {
+                Ok(mut lane) => *lane = None,
+                Err(TryLockError::Poisoned(lane)) => *lane.into_inner() = None,
+                Err(TryLockError::WouldBlock) => {}
+            }
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn read(&self, slot: usize, range: &OffsetRange, out: &mut Emitter<'_, KafkaRecord>) -> Result<()> {
+        let slot = &self.slots[slot];
+        let mut turn = slot.turn()?;
+        let lane = turn.lane.as_mut().filter(|_| !self.is_closed()).ok_or_else(stopped)?;
+        if lane.next != Some(range.from) {
+            self.seek(slot, lane, range.from)?;
+        }
+        // Until the range has been read to its end. An error or a panic leaves it like that.
+        lane.next = None;
+        let mut next = lane.emit_leftover(range, out);
+        let mut waited = Duration::ZERO;
+        while next < range.until && !out.is_done() {
+            // No more than there can be: without gaps nothing is ever left over.
+            let wanted = usize::try_from(range.until - next).unwrap_or(MESSAGES).min(MESSAGES);
+            let mut messages = lane.queue.consume(wanted, Duration::ZERO);
+            if messages.is_empty() {
+                drop(messages);
+                if lane.queue.position() >= Some(range.until) {
+                    next = range.until;
+                    break;
+                }
+                client::serve(lane.queue.consumer());
+                messages = lane.queue.consume(1, WAIT);
+            }
+            if messages.is_empty() {
+                drop(messages);
+                if self.is_closed() {
+                    return Err(stopped());
+                }
+                waited += WAIT;
+                if waited >= self.max_idle {
+                    return Err(self.nothing_came(lane, next, waited));
+                }
+                continue;
+            }
+            waited = Duration::ZERO;
+            next = decode(&messages, slot, range, &mut lane.leftover, out).map_err(|bad| self.explain(bad, range))?;
+        }
+        lane.next = Some(next);
+        Ok(())
+    }
+
+    /// Goes to an offset, back or forward.
+    #[cold]
+    fn seek(&self, slot: &Slot, lane: &mut Lane, offset: i64) -> Result<()> {
+        tracing::debug!(partition = %slot.partition, offset, from = lane.next, "seek");
+        lane.next = None;
+        lane.leftover.clear();
+        let mut only = TopicPartitionList::new();
+        let partition = &slot.partition;
+        only.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(offset))
+            .expect("offsets of ranges are not negative");
+        let failed = |error| {
+            let message = format!("{partition} cannot be read from offset {offset} on");
+            Error::new(ErrorKind::Input, message).caused_by(error)
+        };
+        let consumer = lane.queue.consumer();
+        let only = consumer.seek_partitions(only, SEEK).map_err(failed)?;
+        let sought = only.elements().first().map_or(Ok(()), |element| element.error());
+        if sought.is_ok() {
+            return Ok(());
+        }
+        // After an error like "offset out of range" librdkafka reads the partition no more, and takes no seek either.
+        consumer.incremental_unassign(&only).map_err(failed)?;
+        let again = client::list([(partition, Offset::Offset(offset))].into_iter());
+        consumer.incremental_assign(&again).map_err(failed)
+    }
+
+    /// Names what is behind an error that came in the place of a record.
+    #[cold]
+    fn explain(&self, bad: BadMessage, range: &OffsetRange) -> Error {
+        let BadMessage { code, text } = bad;
+        if code == RDKafkaErrorCode::AutoOffsetReset {
+            let partition = TopicPartition { topic: Arc::clone(&range.topic), partition: range.partition };
+            let planner = self.planner.upgrade();
+            let start = planner.and_then(|planner| planner.beginnings(&[partition], SEEK).ok());
+            let now = match start.and_then(|start| start.offsets[0]) {
+                Some(start) if start > range.from => {
+                    let end = start.min(range.until);
+                    format!("offsets {}..{end} are gone, the log now starts at {start}", range.from)
+                }
+                _ => "the offsets do not exist any more".to_string(),
+            };
+            let advice = "the topic keeps its records for less time than the stream needs to read them";
+            return Error::new(ErrorKind::Input, format!("{now}: {advice}")).caused_by(text);
+        }
+        Error::new(ErrorKind::Input, format!("{code}: {text}"))
+    }
+
+    #[cold]
+    fn nothing_came(&self, lane: &mut Lane, next: i64, waited: Duration) -> Error {
+        let reached = lane.queue.position().unwrap_or(next).max(next);
+        let why = client::take_error(lane.queue.consumer())
+            .unwrap_or_else(|| format!("the brokers at {} answer, but without these records", self.brokers));
+        let message = format!("no record came for {waited:?}, offset {reached} was reached: {why}");
+        Error::new(ErrorKind::Input, message)
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::State, "the Kafka stream was stopped, its records cannot be read any more")
+}
+
+impl Slot {
+    /// Waits until no other task reads the partition.
+    fn turn(&self) -> Result<Turn<'_>> {
+        let me = thread::current().id();
+        let lane = match self.lane.try_lock() {
+            Ok(lane) => lane,
+            Err(TryLockError::Poisoned(lane)) => lane.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                if *self.reading.lock().unwrap_or_else(PoisonError::into_inner) == Some(me) {
+                    let message = "an operator reads the batch that it is computed from: persist the stream first";
+                    return Err(Error::new(ErrorKind::State, message));
+                }
+                self.lane.lock().unwrap_or_else(PoisonError::into_inner)
+            }
+        };
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(me);
+        Ok(Turn { lane, reading: &self.reading })
+    }
+}
+
+/// The right to read a partition.
+struct Turn<'s> {
+    lane: MutexGuard<'s, Option<Lane>>,
+    reading: &'s Mutex<Option<ThreadId>>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Lane {
+    /// Emits what is left from the range before, and returns where the queue goes on.
+    fn emit_leftover(&mut self, range: &OffsetRange, out: &mut Emitter<'_, KafkaRecord>) -> i64 {
+        let mut next = range.from;
+        while let Some(record) = self.leftover.pop_front() {
+            if record.offset >= range.until {
+                self.leftover.push_front(record);
+                return range.until;
+            }
+            next = record.offset + 1;
+            out.emit(record);
+        }
+        next
+    }
+}
+
+/// An error that came in the place of a record.
+struct BadMessage {
+    code: RDKafkaErrorCode,
+    text: String,
+}
+
+/// Emits the records of the range and keeps those after it. Returns the offset after the last, at most `range.until`.
+fn decode(
+    messages: &Messages<'_>,
+    slot: &Slot,
+    range: &OffsetRange,
+    leftover: &mut VecDeque<KafkaRecord>,
+    out: &mut Emitter<'_, KafkaRecord>,
+) -> Result<i64, BadMessage> {
+    let mut next = range.from;
+    let mut done = 0;
+    while done < messages.len() {
+        let mut total = 0;
+        let mut until = done;
+        for message in messages.iter_from(done) {
+            let bytes = size(message);
+            if until > done && total + bytes > ARENA_BYTES {
+                break;
+            }
+            if let Some((code, text)) = message.error() {
+                return Err(BadMessage { code, text });
+            }
+            total += bytes;
+            until += 1;
+        }
+        let part = || messages.iter_from(done).take(until - done);
+        let mut arena = Vec::with_capacity(total);
+        for message in part() {
+            arena.extend_from_slice(message.key().unwrap_or_default());
+            arena.extend_from_slice(message.payload().unwrap_or_default());
+            message.headers().for_each(|(_, value)| arena.extend_from_slice(value.unwrap_or_default()));
+        }
+        let mut arena = Slices { arena: Bytes::from(arena), at: 0 };
+        for message in part() {
+            let record = KafkaRecord {
+                topic: Arc::clone(&slot.partition.topic),
+                partition: slot.partition.partition,
+                offset: message.offset(),
+                timestamp: message.timestamp_millis().map(Time::from_millis),
+                key: message.key().map(|key| arena.take(key.len())),
+                value: message.payload().map(|value| arena.take(value.len())),
+                headers: headers(message, &mut arena),
+            };
+            if record.offset < range.until {
+                next = record.offset + 1;
+                out.emit(record);
+            } else {
+                next = range.until;
+                leftover.push_back(record);
+            }
+        }
+        done = until;
+    }
+    Ok(next)
+}
+
+fn size(message: Message<'_>) -> usize {
+    let headers: usize = message.headers().map(|(_, value)| value.unwrap_or_default().len()).sum();
+    message.key().unwrap_or_default().len() + message.payload().unwrap_or_default().len() + headers
+}
+
+fn headers(message: Message<'_>, arena: &mut Slices) -> KafkaHeaders {
+    let mut headers = message.headers().peekable();
+    if headers.peek().is_none() {
+        return KafkaHeaders::default();
+    }
+    let header = |(name, value): (&std::ffi::CStr, Option<&[u8]>)| {
+        (name.to_string_lossy().into(), value.map(|value| arena.take(value.len())))
+    };
+    KafkaHeaders::from_vec(headers.map(header).collect())
+}
+
+/// Hands out an arena piece by piece, in the order in which it was filled.
+struct Slices {
+    arena: Bytes,
+    at: usize,
+}
+
+impl Slices {
+    fn take(&mut self, length: usize) -> Bytes {
+        let start = self.at;
+        self.at += length;
+        self.arena.slice(start..self.at)
+    }
+}
+
+/// One range of one batch.
+pub(super) struct KafkaPartition {
+    pub(super) reader: Arc<Reader>,
+    /// The number of the topic partition in the reader.
+    pub(super) slot: usize,
+    pub(super) range: OffsetRange,
+}
+
+impl ReadPartition<KafkaRecord> for KafkaPartition {
+    fn records(&self) -> Option<u64> {
+        Some(self.range.count())
+    }
+
+    fn describe(&self) -> String {
+        self.range.to_string()
+    }
+
+    fn read(&self, out: &mut Emitter<'_, KafkaRecord>) -> Result<()> {
+        if self.range.is_empty() {
+            return Ok(());
+        }
+        let outcome = self.reader.read(self.slot, &self.range, out);
+        if self.reader.is_closed() {
+            self.reader.close();
+        }
+        outcome
+    }
+}

@@ -1,0 +1,433 @@
+//! The source against the embedded broker, driven as the scheduler drives it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, unbounded};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::BaseRecord;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use super::embedded::EmbeddedBroker;
+use super::*;
+use crate::exec::{MemoryStore, PoolExecutor, Runtime};
+
+/// A started source and the context around it.
+struct Stream {
+    source: DirectSource,
+    errors: Receiver<Error>,
+    now: i64,
+}
+
+fn broker(topics: &[(&str, usize)]) -> EmbeddedBroker {
+    let broker = EmbeddedBroker::start(1).unwrap();
+    topics.iter().for_each(|(topic, partitions)| broker.create_topic(topic, *partitions).unwrap());
+    broker
+}
+
+fn params(broker: &EmbeddedBroker) -> KafkaParams {
+    KafkaParams::new(broker.bootstrap_servers())
+        .group_id("g")
+        .auto_offset_reset(AutoOffsetReset::Earliest)
+        .set("fetch.wait.max.ms", "10")
+}
+
+fn context_of(attempts: u32) -> (SourceContext, Receiver<Error>) {
+    let executor = Box::new(PoolExecutor::new(2).unwrap());
+    let runtime = Runtime::new(executor, Arc::new(MemoryStore::default()), attempts, 2);
+    let (failed, errors) = unbounded();
+    let on_error = Arc::new(move |error| failed.send(error).unwrap());
+    (SourceContext::new(&runtime, &Clock::system(), Duration::from_secs(1), on_error), errors)
+}
+
+fn try_start(topics: &[&str], params: KafkaParams) -> Result<Stream> {
+    let mut source = DirectSource::new(Subscription::topics(topics.iter().copied()), params);
+    let (context, errors) = context_of(1);
+    source.start(&context)?;
+    Ok(Stream { source, errors, now: 0 })
+}
+
+fn start(topics: &[&str], params: KafkaParams) -> Stream {
+    try_start(topics, params).unwrap()
+}
+
+impl Stream {
+    fn batch(&mut self) -> InputBatch<KafkaRecord> {
+        self.now += 1000;
+        self.source.batch(Time::from_millis(self.now)).unwrap().unwrap()
+    }
+
+    /// Says that all batches up to the last one are done.
+    fn completed(&mut self) {
+        self.source.completed(Time::from_millis(self.now)).unwrap();
+    }
+
+    fn stop(mut self) {
+        self.source.stop(Duration::from_secs(10)).unwrap();
+        assert!(self.errors.try_recv().is_err());
+    }
+}
+
+fn values(batch: &InputBatch<KafkaRecord>) -> Vec<Vec<String>> {
+    texts(&batch.dataset)
+}
+
+fn texts(dataset: &crate::dataset::Dataset<KafkaRecord>) -> Vec<Vec<String>> {
+    let partitions = dataset.collect_partitions().unwrap();
+    partitions.iter().map(|part| part.iter().map(|r| r.value_utf8().unwrap().to_string()).collect()).collect()
+}
+
+fn ranges(batch: &InputBatch<KafkaRecord>) -> Vec<String> {
+    batch.dataset.offset_ranges().unwrap().iter().map(ToString::to_string).collect()
+}
+
+fn numbers(range: std::ops::Range<u32>) -> impl Iterator<Item = String> {
+    range.map(|n| n.to_string())
+}
+
+#[test]
+fn batches_are_exact_ranges_of_all_topic_partitions() {
+    let broker = broker(&[("b", 1), ("a", 3)]);
+    broker.send("a", numbers(0..5)).unwrap();
+    let mut stream = start(&["b", "a"], params(&broker));
+    assert_eq!(stream.source.name(), "kafka a,b");
+
+    let first = stream.batch();
+    assert_eq!(ranges(&first), ["a/0 offsets 0..2", "a/1 offsets 0..2", "a/2 offsets 0..1", "b/0 offsets 0..0"]);
+    assert_eq!(first.records, 5);
+    assert_eq!(first.description, "a/0 offsets 0..2, a/1 offsets 0..2, a/2 offsets 0..1");
+    // What arrives after the plan belongs to the next batch, also when it is there before the batch is read.
+    broker.send("a", ["5"]).unwrap();
+    broker.send("b", ["x", "y"]).unwrap();
+    assert_eq!(values(&first), [vec!["0", "3"], vec!["1", "4"], vec!["2"], vec![]]);
+
+    let second = stream.batch();
+    assert_eq!(second.description, "b/0 offsets 0..2, a/2 offsets 1..2");
+    assert_eq!(values(&second), [vec![], vec![], vec!["5"], vec!["x", "y"]]);
+
+    let third = stream.batch();
+    assert_eq!((third.records, &*third.description), (0, ""));
+    assert_eq!(values(&third), vec![vec![""; 0]; 4]);
+    stream.stop();
+}
+
+#[test]
+fn a_range_can_be_read_again_and_batches_in_any_order() {
+    let broker = broker(&[("a", 2)]);
+    let mut stream = start(&["a"], params(&broker));
+    broker.send("a", numbers(0..2000)).unwrap();
+    let first = stream.batch();
+    broker.send("a", numbers(2000..2010)).unwrap();
+    let second = stream.batch();
+    let later = values(&second);
+    assert_eq!(later[0], ["2000", "2002", "2004", "2006", "2008"]);
+    let earlier = values(&first);
+    assert_eq!(earlier[1].len(), 1000);
+    assert_eq!(values(&first), earlier);
+    assert_eq!(values(&second), later);
+    // Two outputs at a time.
+    let (one, two) = rayon::join(|| values(&first), || values(&first));
+    assert_eq!((one, two), (earlier.clone(), earlier));
+    // An operator that wants no more than a few.
+    assert_eq!(first.dataset.take(3).unwrap().len(), 3);
+    assert_eq!(values(&second), later);
+    stream.stop();
+}
+
+#[test]
+fn a_task_that_fails_reads_the_same_records_again() {
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", numbers(0..700)).unwrap();
+    let mut source = DirectSource::new(Subscription::topics(["a"]), params(&broker));
+    let (context, _errors) = context_of(3);
+    source.start(&context).unwrap();
+    let batch = source.batch(Time::from_millis(1)).unwrap().unwrap();
+    let failures = std::sync::atomic::AtomicU32::new(0);
+    let numbers = batch.dataset.map(move |record| {
+        let panic = record.offset == 600 && failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 2;
+        assert!(!panic, "no luck");
+        record.offset
+    });
+    assert_eq!(numbers.collect().unwrap(), Vec::from_iter(0..700));
+    source.stop(Duration::from_secs(10)).unwrap();
+}
+
+#[test]
+fn a_record_keeps_key_value_headers_and_time() {
+    let broker = broker(&[("a", 1)]);
+    let headers = OwnedHeaders::new()
+        .insert(Header { key: "h", value: Some("v") })
+        .insert(Header { key: "null", value: None::<&str> });
+    broker.enqueue(BaseRecord::to("a").key("k").payload(&b"v"[..]).timestamp(1234).headers(headers)).unwrap();
+    broker.enqueue(BaseRecord::<str, [u8]>::to("a").key("").timestamp(5)).unwrap();
+    broker.enqueue(BaseRecord::<str, [u8]>::to("a").payload(&[0xff][..])).unwrap();
+    broker.flush("a").unwrap();
+    let mut stream = start(&["a"], params(&broker));
+    let records = stream.batch().dataset.collect().unwrap();
+
+    let mut expected =
+        KafkaRecord::new("a", 0, 0).with_key("k").with_value("v").with_timestamp(Time::from_millis(1234));
+    expected.headers = [("h", Some("v")), ("null", None)].into_iter().collect();
+    assert_eq!(records[0], expected);
+    assert_eq!(records[1], KafkaRecord::new("a", 0, 1).with_key("").with_timestamp(Time::from_millis(5)));
+    assert_eq!(records[1].value_utf8().unwrap_err().to_string(), "a/0 offset 1: the value is null");
+    let error = records[2].value_utf8().unwrap_err();
+    assert_eq!(error.to_string(), "a/0 offset 2: the value of 1 bytes is not UTF-8 from byte 0 on");
+    assert_eq!(records[2].key, None);
+    stream.stop();
+}
+
+#[test]
+fn large_records_and_many_of_them_come_whole() {
+    let broker = broker(&[("a", 1)]);
+    let large = |n: usize| format!("{n}-").repeat(1 + n * 3000);
+    broker.send("a", (0..40).map(large)).unwrap();
+    let mut stream = start(&["a"], params(&broker));
+    assert_eq!(values(&stream.batch()), [Vec::from_iter((0..40).map(large))]);
+    stream.stop();
+}
+
+#[test]
+fn a_second_stream_goes_on_where_the_first_was_done() {
+    let broker = broker(&[("a", 2)]);
+    broker.send("a", numbers(0..4)).unwrap();
+    let mut first = start(&["a"], params(&broker));
+    first.batch();
+    first.completed();
+    broker.send("a", numbers(4..8)).unwrap();
+    // Planned, and never completed.
+    assert_eq!(first.batch().records, 4);
+    first.stop();
+
+    let mut second = start(&["a"], params(&broker));
+    let batch = second.batch();
+    assert_eq!(ranges(&batch), ["a/0 offsets 2..4", "a/1 offsets 2..4"]);
+    assert_eq!(values(&batch), [["4", "6"], ["5", "7"]]);
+    second.completed();
+    second.stop();
+    assert_eq!(start(&["a"], params(&broker)).batch().records, 0);
+}
+
+#[test]
+fn completing_a_batch_completes_those_before_it() {
+    let broker = broker(&[("a", 1)]);
+    let mut stream = start(&["a"], params(&broker));
+    for n in 0..50 {
+        broker.send("a", [n.to_string()]).unwrap();
+        stream.batch();
+    }
+    stream.source.completed(Time::from_millis(stream.now - 1000)).unwrap();
+    stream.stop();
+    assert_eq!(ranges(&start(&["a"], params(&broker)).batch()), ["a/0 offsets 49..50"]);
+}
+
+#[test]
+fn without_committed_offsets_the_params_say_where_to_start() {
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", numbers(0..3)).unwrap();
+    let params = |group: &str, reset| params(&broker).group_id(group).auto_offset_reset(reset);
+
+    let mut earliest = start(&["a"], params("earliest", AutoOffsetReset::Earliest));
+    assert_eq!(ranges(&earliest.batch()), ["a/0 offsets 0..3"]);
+    let mut latest = start(&["a"], params("latest", AutoOffsetReset::Latest));
+    assert_eq!(ranges(&latest.batch()), ["a/0 offsets 3..3"]);
+    let error = try_start(&["a"], params("none", AutoOffsetReset::None)).map(|_| ()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "a/0: group none has committed no offset, and `AutoOffsetReset::None` says not to start without one"
+    );
+    // Where a stream started is committed: what arrived while it was away is not skipped by the next one.
+    latest.stop();
+    broker.send("a", ["3"]).unwrap();
+    assert_eq!(ranges(&start(&["a"], params("latest", AutoOffsetReset::None)).batch()), ["a/0 offsets 3..4"]);
+}
+
+#[test]
+fn a_topic_that_does_not_exist_is_named() {
+    let broker = broker(&[("a", 1)]);
+    let error = try_start(&["a", "nowhere"], params(&broker)).map(|_| ()).unwrap_err();
+    let brokers = broker.bootstrap_servers();
+    assert_eq!(
+        error.to_string(),
+        format!("topic nowhere does not exist at the Kafka brokers {brokers}: create it, or correct its name")
+    );
+}
+
+#[test]
+fn brokers_that_are_not_there_are_named() {
+    let params = KafkaParams::new("127.0.0.1:1").group_id("g").start_timeout(Duration::from_millis(300));
+    let error = try_start(&["a"], params).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Input);
+    let text = error.to_string();
+    assert!(text.starts_with("topic a cannot be looked up at the Kafka brokers 127.0.0.1:1: "), "{text}");
+    assert!(text.contains("Connection refused"), "{text}");
+}
+
+#[test]
+fn settings_that_librdkafka_does_not_know_are_named() {
+    let broker = broker(&[]);
+    let error = try_start(&["a"], params(&broker).set("fetch.wait", "1")).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().starts_with("the Kafka setting fetch.wait is not accepted: "), "{error}");
+    let error = try_start(&[], params(&broker)).map(|_| ()).unwrap_err();
+    assert_eq!(error.to_string(), "a Kafka stream needs at least one topic");
+}
+
+#[test]
+fn a_refused_commit_stops_the_context() {
+    let broker = broker(&[("a", 1)]);
+    let mut stream = start(&["a"], params(&broker));
+    broker.send("a", numbers(0..3)).unwrap();
+    stream.batch();
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+    broker.cluster().request_errors(RDKafkaApiKey::OffsetCommit, &[refused; 10]);
+    stream.completed();
+    let error = stream.errors.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert_eq!(error.kind(), ErrorKind::Input);
+    assert_eq!(
+        error.to_string(),
+        "kafka a: group g could not commit its offsets a/0: 3: GroupAuthorizationFailed (Broker: Group \
+         authorization failed); after a restart what follows the last commit is read again"
+    );
+    assert_eq!(stream.source.stop(Duration::from_secs(10)).unwrap_err().to_string(), error.to_string());
+}
+
+#[test]
+fn a_commit_that_may_succeed_later_is_tried_again() {
+    let broker = broker(&[("a", 1)]);
+    let mut stream = start(&["a"], params(&broker));
+    broker.send("a", numbers(0..3)).unwrap();
+    stream.batch();
+    let loading = RDKafkaRespErr::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
+    broker.cluster().request_errors(RDKafkaApiKey::OffsetCommit, &[loading; 3]);
+    stream.completed();
+    stream.stop();
+    assert_eq!(start(&["a"], params(&broker)).batch().records, 0);
+}
+
+#[test]
+fn a_commit_refused_at_the_start_keeps_the_stream_from_starting() {
+    let broker = broker(&[("a", 1)]);
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED;
+    broker.cluster().request_errors(RDKafkaApiKey::OffsetCommit, &[refused; 10]);
+    let error = try_start(&["a"], params(&broker)).map(|_| ()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "group g cannot commit the offsets at which it starts: GroupAuthorizationFailed (Broker: Group \
+         authorization failed)"
+    );
+}
+
+#[test]
+fn stopping_does_not_wait_for_a_commit_longer_than_it_may() {
+    let broker = broker(&[("a", 1)]);
+    let mut stream = start(&["a"], params(&broker));
+    broker.send("a", ["x"]).unwrap();
+    stream.batch();
+    broker.cluster().broker_down(1).unwrap();
+    stream.completed();
+    let clock = Clock::system();
+    let before = clock.now();
+    let error = stream.source.stop(Duration::from_millis(200)).unwrap_err();
+    assert!(clock.now() - before < Duration::from_secs(2));
+    assert!(error.to_string().starts_with("kafka a: group g could not commit its offsets a/0: 1: "), "{error}");
+}
+
+#[test]
+fn brokers_that_come_back_deliver_what_they_owe() {
+    let broker = broker(&[("a", 2)]);
+    let mut stream = start(&["a"], params(&broker).planning_timeout(Duration::from_millis(50)));
+    broker.send("a", ["0"]).unwrap();
+    assert_eq!(values(&stream.batch())[0], ["0"]);
+    broker.send("a", ["1", "2"]).unwrap();
+    broker.cluster().broker_down(1).unwrap();
+    let away = stream.batch();
+    assert_eq!(ranges(&away), ["a/0 offsets 1..1", "a/1 offsets 0..0"]);
+    assert_eq!(values(&away), [[""; 0]; 2]);
+    broker.cluster().broker_up(1).unwrap();
+    let back = std::iter::repeat_with(|| stream.batch()).take(200).find(|batch| batch.records > 0).unwrap();
+    assert_eq!(values(&back), [["2"], ["1"]]);
+    stream.completed();
+    stream.stop();
+    assert_eq!(start(&["a"], params(&broker)).batch().records, 0);
+}
+
+#[test]
+fn brokers_that_stay_away_fail_the_stream() {
+    let broker = broker(&[("a", 1)]);
+    let limits = params(&broker).planning_timeout(Duration::from_millis(50)).max_outage(Duration::from_millis(120));
+    let mut stream = start(&["a"], limits);
+    broker.send("a", ["x"]).unwrap();
+    let unread = stream.batch();
+    broker.cluster().broker_down(1).unwrap();
+    let failed = (1..100).find_map(|n| stream.source.batch(Time::from_millis(stream.now + n)).err()).unwrap();
+    let text = failed.to_string();
+    let brokers = broker.bootstrap_servers();
+    assert!(text.starts_with(&format!("the Kafka brokers at {brokers} have not told the ends of all ")), "{text}");
+    // The record may have come before the broker went.
+    if let Err(error) = unread.dataset.collect() {
+        let text = error.to_string();
+        assert!(text.contains("a/0 offsets 0..1: no record came for 120ms, offset 0 was reached: "), "{text}");
+    }
+}
+
+#[test]
+fn records_that_are_deleted_before_they_are_read_are_named() {
+    let broker = broker(&[("a", 1)]);
+    let incompressible = |from: u64| {
+        (from..from + 3000).map(|n| {
+            let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+            let next = || {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state.to_le_bytes()
+            };
+            std::iter::repeat_with(next).take(128).flatten().collect::<Vec<u8>>()
+        })
+    };
+    // A group that has seen nothing.
+    start(&["a"], params(&broker)).stop();
+    // Nothing is fetched ahead, so that the broker can forget it.
+    let slow = params(&broker).group_id("slow").set("queued.min.messages", "1").set("queued.max.messages.kbytes", "1");
+    let slow = slow.set("fetch.message.max.bytes", "1000").set("fetch.max.bytes", "1048576");
+    let mut stream = start(&["a"], slow.set("message.max.bytes", "1000000"));
+    broker.send("a", incompressible(0)).unwrap();
+    let batch = stream.batch();
+    (1..5).for_each(|n| broker.send("a", incompressible(n * 3000)).unwrap());
+    let error = batch.dataset.collect().unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("a/0 offsets 0..3000: offsets 0..3000 are gone, the log now starts at "), "{text}");
+    assert!(text.ends_with("the topic keeps its records for less time than the stream needs to read them"), "{text}");
+    // The next batch holds what is still there, and the partition is read again.
+    let again = batch.dataset.collect().unwrap_err();
+    assert!(again.to_string().contains("are gone"), "{again}");
+
+    let error = try_start(&["a"], params(&broker)).map(|_| ()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("a/0: group g has read up to offset 0, and the log now starts at "), "{text}");
+    assert!(text.ends_with("are lost; to go on without them, reset the group's offsets or use another group id"));
+}
+
+#[test]
+fn a_stream_that_was_stopped_says_so() {
+    let broker = broker(&[("a", 1)]);
+    let mut stream = start(&["a"], params(&broker));
+    broker.send("a", ["x"]).unwrap();
+    let batch = stream.batch();
+    stream.stop();
+    let error = batch.dataset.collect().unwrap_err();
+    assert!(error.to_string().contains("the Kafka stream was stopped"), "{error}");
+    assert!(DirectSource::new(Subscription::topics(["a"]), params(&broker)).batch(Time::ZERO).is_err());
+}
+
+#[test]
+fn offset_ranges_are_found_behind_narrow_operations_only() {
+    let broker = broker(&[("a", 2)]);
+    let mut stream = start(&["a"], params(&broker));
+    let dataset = stream.batch().dataset;
+    assert_eq!(dataset.map(|record| record.offset).filter(|_| true).offset_ranges().unwrap().len(), 2);
+    let counted = dataset.map(|record| (record.offset, 1)).reduce_by_key(|a, b| a + b);
+    assert_eq!(counted.offset_ranges(), None);
+    stream.stop();
+}

@@ -1,0 +1,64 @@
+//! Kafka: the direct stream, its records and offsets, and a broker inside the process for demos and tests.
+//!
+//! # Examples
+//!
+//! ```
+//! use std::time::Duration;
+//! use tidemill::kafka::{self, AutoOffsetReset, KafkaParams, Subscription, embedded::EmbeddedBroker};
+//! use tidemill::prelude::*;
+//!
+//! let broker = EmbeddedBroker::start(1)?;
+//! broker.create_topic("lines", 2)?;
+//! broker.send("lines", ["to be", "or not to be"])?;
+//!
+//! let context = StreamingContext::builder("lengths").batch_interval(Duration::from_millis(20)).build()?;
+//! let params = KafkaParams::new(broker.bootstrap_servers())
+//!     .group_id("lengths")
+//!     .auto_offset_reset(AutoOffsetReset::Earliest);
+//! let lines = kafka::direct_stream(&context, params, Subscription::topics(["lines"]));
+//! let (send, lengths) = std::sync::mpsc::channel();
+//! lines.try_map(|record| Ok(record.value_utf8()?.len())).reduce(|a, b| a + b).foreach_batch(move |sums, _| {
+//!     sums.foreach(|sum| send.send(sum).map_err(Error::user))
+//! });
+//! context.start()?;
+//! assert_eq!(lengths.recv()?, 17);
+//! context.stop(Stop::Gracefully)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use crate::context::StreamingContext;
+use crate::dstream::DStream;
+use crate::input::kafka::DirectSource;
+
+pub use crate::input::kafka::{
+    AutoOffsetReset, HasOffsetRanges, KafkaHeaders, KafkaParams, KafkaRecord, OffsetRange, Subscription, embedded,
+};
+
+/// Makes a stream of the records of Kafka topics. Spark's `KafkaUtils.createDirectStream`.
+///
+/// - **Batches.** At each tick the stream plans, for every topic partition, the offsets from where the last batch ended
+///   to the end of the log; the batch reads exactly these, however often it runs.
+/// - **Partitions.** The dataset of a batch has one partition for each topic partition, ordered by topic and number,
+///   also for those without new records. [`HasOffsetRanges`] tells their ranges.
+/// - **Order.** Records of a topic partition come in the order of their offsets.
+/// - **Start.** At the committed offsets of the group, or where [`KafkaParams::auto_offset_reset`] says; there the
+///   group commits at once where it starts, so that a program that fails in its first batch loses nothing.
+/// - **Delivery.** The offsets of a batch are committed when all of its outputs are done; a graceful stop commits the
+///   last batch too. What was not committed is delivered again after a restart: at least once.
+/// - **Memory.** librdkafka fetches ahead of the batches: 64 MiB for all partitions together, and at least 2 MiB for
+///   each, unless `queued.max.messages.kbytes` says how much for each.
+/// - **Brokers that go away** make batches empty, and tasks wait, until [`KafkaParams::max_outage`] is over.
+///
+/// # Errors
+///
+/// The context does not start if brokers are not reached, if a topic does not exist, or if committed offsets are not
+/// there any more. A batch whose records are deleted before they are read fails, and names the offsets.
+#[doc(alias = "createDirectStream")]
+#[track_caller]
+pub fn direct_stream(
+    context: &StreamingContext,
+    params: KafkaParams,
+    subscription: Subscription,
+) -> DStream<KafkaRecord> {
+    context.input(DirectSource::new(subscription, params))
+}
