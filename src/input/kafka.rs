@@ -10,6 +10,8 @@
 mod client;
 mod committer;
 pub mod embedded;
+#[cfg(test)]
+mod measure;
 mod native;
 mod offset_range;
 mod params;
@@ -103,7 +105,7 @@ impl Source<KafkaRecord> for DirectSource {
         let first: Positions = starts.offsets.into();
         commit_starts(&planner, &partitions, &first, &starts.committed, &self.params)?;
         let assigned: Vec<_> = partitions.iter().cloned().zip(first.iter().copied()).collect();
-        let reader = Arc::new(Reader::new(&config, &assigned, &planner, self.params.max_outage)?);
+        let reader = Arc::new(Reader::new(&config, &assigned, &planner, &self.params)?);
         let committer = Committer::start(
             &self.name,
             Arc::clone(&planner),

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::thread::{self, ThreadId};
@@ -11,8 +12,9 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{self, Events, Planner, TopicPartition};
-use super::native::{Message, Messages, PartitionQueue};
+use super::native::{Headers, Message, Messages, PartitionQueue};
 use super::offset_range::OffsetRange;
+use super::params::KafkaParams;
 use super::record::{KafkaHeaders, KafkaRecord};
 use crate::dataset::{Emitter, ReadPartition};
 use crate::error::{Error, ErrorKind, Result};
@@ -45,6 +47,7 @@ pub(super) struct Reader {
     planner: Weak<Planner>,
     brokers: String,
     max_idle: Duration,
+    headers: bool,
     closed: AtomicBool,
 }
 
@@ -70,7 +73,7 @@ impl Reader {
         config: &ClientConfig,
         starts: &[(TopicPartition, i64)],
         planner: &Arc<Planner>,
-        max_idle: Duration,
+        params: &KafkaParams,
     ) -> Result<Self> {
         let mut config = config.clone();
         // What is not there any more is an error with a name, not a jump.
@@ -97,7 +100,8 @@ impl Reader {
             consumer: Mutex::new(Some(consumer)),
             planner: Arc::downgrade(planner),
             brokers: planner.brokers().to_string(),
-            max_idle,
+            max_idle: params.max_outage,
+            headers: params.headers,
             closed: AtomicBool::new(false),
         })
     }
@@ -163,7 +167,8 @@ impl Reader {
                 continue;
             }
             waited = Duration::ZERO;
-            next = decode(&messages, slot, range, &mut lane.leftover, out).map_err(|bad| self.explain(bad, range))?;
+            let decoded = self.decode(&messages, &slot.partition.topic, range, &mut lane.leftover, out);
+            next = decoded.map_err(|bad| self.explain(bad, range))?;
         }
         lane.next = Some(next);
         Ok(())
@@ -284,75 +289,76 @@ struct BadMessage {
     text: String,
 }
 
-/// Emits the records of the range and keeps those after it. Returns the offset after the last, at most `range.until`.
-fn decode(
-    messages: &Messages<'_>,
-    slot: &Slot,
-    range: &OffsetRange,
-    leftover: &mut VecDeque<KafkaRecord>,
-    out: &mut Emitter<'_, KafkaRecord>,
-) -> Result<i64, BadMessage> {
-    let mut next = range.from;
-    let mut done = 0;
-    while done < messages.len() {
-        let mut total = 0;
-        let mut until = done;
-        for message in messages.iter_from(done) {
-            let bytes = size(message);
-            if until > done && total + bytes > ARENA_BYTES {
-                break;
+impl Reader {
+    /// Emits the records of the range and keeps those after it. Returns the offset after the last, at most
+    /// `range.until`.
+    fn decode(
+        &self,
+        messages: &Messages<'_>,
+        topic: &Arc<str>,
+        range: &OffsetRange,
+        leftover: &mut VecDeque<KafkaRecord>,
+        out: &mut Emitter<'_, KafkaRecord>,
+    ) -> Result<i64, BadMessage> {
+        let mut next = range.from;
+        let mut done = 0;
+        while done < messages.len() {
+            let part = self.next_part(messages, done)?;
+            done += part.messages.len();
+            let mut arena = Vec::with_capacity(part.bytes);
+            for (message, headers) in &part.messages {
+                arena.extend_from_slice(message.key().unwrap_or_default());
+                arena.extend_from_slice(message.payload().unwrap_or_default());
+                headers.for_each(|(_, value)| arena.extend_from_slice(value.unwrap_or_default()));
             }
+            let mut arena = Slices { arena: Bytes::from(arena), at: 0 };
+            for (message, headers) in part.messages {
+                let record = KafkaRecord {
+                    topic: Arc::clone(topic),
+                    partition: range.partition,
+                    offset: message.offset(),
+                    timestamp: message.timestamp_millis().map(Time::from_millis),
+                    key: message.key().map(|key| arena.take(key.len())),
+                    value: message.payload().map(|value| arena.take(value.len())),
+                    headers: arena.take_headers(headers),
+                };
+                if record.offset < range.until {
+                    next = record.offset + 1;
+                    out.emit(record);
+                } else {
+                    next = range.until;
+                    leftover.push_back(record);
+                }
+            }
+        }
+        Ok(next)
+    }
+
+    /// The messages from `start` on whose bytes fit into an arena, at least one.
+    fn next_part<'m>(&self, messages: &'m Messages<'_>, start: usize) -> Result<Part<'m>, BadMessage> {
+        let mut part = Part { messages: Vec::with_capacity(messages.len() - start), bytes: 0 };
+        for message in messages.iter_from(start) {
             if let Some((code, text)) = message.error() {
                 return Err(BadMessage { code, text });
             }
-            total += bytes;
-            until += 1;
-        }
-        let part = || messages.iter_from(done).take(until - done);
-        let mut arena = Vec::with_capacity(total);
-        for message in part() {
-            arena.extend_from_slice(message.key().unwrap_or_default());
-            arena.extend_from_slice(message.payload().unwrap_or_default());
-            message.headers().for_each(|(_, value)| arena.extend_from_slice(value.unwrap_or_default()));
-        }
-        let mut arena = Slices { arena: Bytes::from(arena), at: 0 };
-        for message in part() {
-            let record = KafkaRecord {
-                topic: Arc::clone(&slot.partition.topic),
-                partition: slot.partition.partition,
-                offset: message.offset(),
-                timestamp: message.timestamp_millis().map(Time::from_millis),
-                key: message.key().map(|key| arena.take(key.len())),
-                value: message.payload().map(|value| arena.take(value.len())),
-                headers: headers(message, &mut arena),
-            };
-            if record.offset < range.until {
-                next = record.offset + 1;
-                out.emit(record);
-            } else {
-                next = range.until;
-                leftover.push_back(record);
+            let headers = if self.headers { message.headers() } else { Headers::none() };
+            let in_headers: usize = headers.map(|(_, value)| value.unwrap_or_default().len()).sum();
+            let bytes =
+                message.key().unwrap_or_default().len() + message.payload().unwrap_or_default().len() + in_headers;
+            if !part.messages.is_empty() && part.bytes + bytes > ARENA_BYTES {
+                break;
             }
+            part.bytes += bytes;
+            part.messages.push((message, headers));
         }
-        done = until;
+        Ok(part)
     }
-    Ok(next)
 }
 
-fn size(message: Message<'_>) -> usize {
-    let headers: usize = message.headers().map(|(_, value)| value.unwrap_or_default().len()).sum();
-    message.key().unwrap_or_default().len() + message.payload().unwrap_or_default().len() + headers
-}
-
-fn headers(message: Message<'_>, arena: &mut Slices) -> KafkaHeaders {
-    let mut headers = message.headers().peekable();
-    if headers.peek().is_none() {
-        return KafkaHeaders::default();
-    }
-    let header = |(name, value): (&std::ffi::CStr, Option<&[u8]>)| {
-        (name.to_string_lossy().into(), value.map(|value| arena.take(value.len())))
-    };
-    KafkaHeaders::from_vec(headers.map(header).collect())
+/// Messages whose bytes share an arena.
+struct Part<'m> {
+    messages: Vec<(Message<'m>, Headers<'m>)>,
+    bytes: usize,
 }
 
 /// Hands out an arena piece by piece, in the order in which it was filled.
@@ -366,6 +372,16 @@ impl Slices {
         let start = self.at;
         self.at += length;
         self.arena.slice(start..self.at)
+    }
+
+    fn take_headers(&mut self, headers: Headers<'_>) -> KafkaHeaders {
+        if headers.is_empty() {
+            return KafkaHeaders::default();
+        }
+        let header = |(name, value): (&CStr, Option<&[u8]>)| {
+            (name.to_string_lossy().into(), value.map(|value| self.take(value.len())))
+        };
+        KafkaHeaders::from_vec(headers.map(header).collect())
     }
 }
 
