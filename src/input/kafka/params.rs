@@ -107,7 +107,8 @@ impl KafkaParams {
 
     /// Where to start when the group has committed no offset. [`AutoOffsetReset::Latest`] unless set.
     ///
-    /// It is not used when the committed offset no longer exists: that is an error, since records were lost.
+    /// It is not used when the committed offset no longer exists: that is an error, since records were lost. And
+    /// `Latest` does not skip what is in partitions that were added to a topic of which the group has read others.
     #[must_use]
     pub fn auto_offset_reset(mut self, reset: AutoOffsetReset) -> Self {
         self.reset = reset;

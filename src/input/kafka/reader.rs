@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
@@ -55,8 +55,9 @@ pub(super) struct Reader {
 struct Slot {
     partition: TopicPartition,
     lane: Mutex<Option<Lane>>,
-    /// Who holds the lane.
-    reading: Mutex<Option<ThreadId>>,
+    /// Which thread reads, and how many ranges inside each other.
+    reading: Mutex<Option<(ThreadId, usize)>>,
+    free: Condvar,
 }
 
 struct Lane {
@@ -88,7 +89,8 @@ impl Reader {
             let queue = queue
                 .ok_or_else(|| Error::new(ErrorKind::Internal, format!("librdkafka has no queue for {partition}")))?;
             let lane = Lane { queue, next: Some(*start), leftover: VecDeque::new() };
-            Ok(Slot { partition: partition.clone(), lane: Mutex::new(Some(lane)), reading: Mutex::default() })
+            let (lane, partition) = (Mutex::new(Some(lane)), partition.clone());
+            Ok(Slot { partition, lane, reading: Mutex::default(), free: Condvar::new() })
         };
         let slots = starts.iter().map(slot).collect::<Result<_>>()?;
         let all = client::list(starts.iter().map(|(partition, start)| (partition, Offset::Offset(*start))));
@@ -133,45 +135,69 @@ impl Reader {
 
     fn read(&self, slot: usize, range: &OffsetRange, out: &mut Emitter<'_, KafkaRecord>) -> Result<()> {
         let slot = &self.slots[slot];
-        let mut turn = slot.turn()?;
-        let lane = turn.lane.as_mut().filter(|_| !self.is_closed()).ok_or_else(stopped)?;
-        if lane.next != Some(range.from) {
-            self.seek(slot, lane, range.from)?;
-        }
-        // Until the range has been read to its end. An error or a panic leaves it like that.
-        lane.next = None;
-        let mut next = lane.emit_leftover(range, out);
-        let mut waited = Duration::ZERO;
+        let _turn = slot.turn();
+        let mut next = range.from;
+        let mut records = Vec::new();
         while next < range.until && !out.is_done() {
-            // No more than there can be: without gaps nothing is ever left over.
-            let wanted = usize::try_from(range.until - next).unwrap_or(MESSAGES).min(MESSAGES);
+            next = self.fetch(slot, range, next, &mut records)?;
+            // Here operators run, and the lane is free: one of them may read the same partition.
+            records.drain(..).for_each(|record| out.emit(record));
+        }
+        Ok(())
+    }
+
+    /// Takes some records of a range, from `next` on. Returns where they end: the offset after the last, or the end of
+    /// the range if there are no more.
+    fn fetch(&self, slot: &Slot, range: &OffsetRange, next: i64, records: &mut Vec<KafkaRecord>) -> Result<i64> {
+        let mut lane = slot.lane.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = lane.as_mut().filter(|_| !self.is_closed()).ok_or_else(stopped)?;
+        if lane.next != Some(next) {
+            self.seek(slot, lane, next)?;
+        }
+        // Until the records are here. An error leaves it like that.
+        lane.next = None;
+        let end = match lane.take_leftover(range, records) {
+            Some(end) => end,
+            None => self.take_fetched(slot, lane, range, next, records)?,
+        };
+        lane.next = Some(end);
+        Ok(end)
+    }
+
+    fn take_fetched(
+        &self,
+        slot: &Slot,
+        lane: &mut Lane,
+        range: &OffsetRange,
+        next: i64,
+        records: &mut Vec<KafkaRecord>,
+    ) -> Result<i64> {
+        // No more than there can be: without gaps nothing is ever left over.
+        let wanted = usize::try_from(range.until - next).unwrap_or(MESSAGES).min(MESSAGES);
+        let mut waited = Duration::ZERO;
+        loop {
             let mut messages = lane.queue.consume(wanted, Duration::ZERO);
             if messages.is_empty() {
                 drop(messages);
                 if lane.queue.position() >= Some(range.until) {
-                    next = range.until;
-                    break;
+                    return Ok(range.until);
                 }
                 client::serve(lane.queue.consumer());
                 messages = lane.queue.consume(1, WAIT);
             }
-            if messages.is_empty() {
-                drop(messages);
-                if self.is_closed() {
-                    return Err(stopped());
-                }
-                waited += WAIT;
-                if waited >= self.max_idle {
-                    return Err(self.nothing_came(lane, next, waited));
-                }
-                continue;
+            if !messages.is_empty() {
+                let decoded = self.decode(&messages, &slot.partition.topic, range, &mut lane.leftover, records);
+                return decoded.map_err(|bad| self.explain(bad, range));
             }
-            waited = Duration::ZERO;
-            let decoded = self.decode(&messages, &slot.partition.topic, range, &mut lane.leftover, out);
-            next = decoded.map_err(|bad| self.explain(bad, range))?;
+            drop(messages);
+            if self.is_closed() {
+                return Err(stopped());
+            }
+            waited += WAIT;
+            if waited >= self.max_idle {
+                return Err(self.nothing_came(lane, next, waited));
+            }
         }
-        lane.next = Some(next);
-        Ok(())
     }
 
     /// Goes to an offset, back or forward.
@@ -236,48 +262,54 @@ fn stopped() -> Error {
 }
 
 impl Slot {
-    /// Waits until no other task reads the partition.
-    fn turn(&self) -> Result<Turn<'_>> {
+    /// Waits until no task of another thread reads the partition: two that take turns would seek for every chunk.
+    fn turn(&self) -> Turn<'_> {
         let me = thread::current().id();
-        let lane = match self.lane.try_lock() {
-            Ok(lane) => lane,
-            Err(TryLockError::Poisoned(lane)) => lane.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                if *self.reading.lock().unwrap_or_else(PoisonError::into_inner) == Some(me) {
-                    let message = "an operator reads the batch that it is computed from: persist the stream first";
-                    return Err(Error::new(ErrorKind::State, message));
+        let mut reading = self.reading();
+        loop {
+            match &mut *reading {
+                None => {
+                    *reading = Some((me, 1));
+                    return Turn(self);
                 }
-                self.lane.lock().unwrap_or_else(PoisonError::into_inner)
+                Some((thread, depth)) if *thread == me => {
+                    *depth += 1;
+                    return Turn(self);
+                }
+                Some(_) => reading = self.free.wait(reading).unwrap_or_else(PoisonError::into_inner),
             }
-        };
-        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(me);
-        Ok(Turn { lane, reading: &self.reading })
+        }
+    }
+
+    fn reading(&self) -> MutexGuard<'_, Option<(ThreadId, usize)>> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The right to read a partition.
-struct Turn<'s> {
-    lane: MutexGuard<'s, Option<Lane>>,
-    reading: &'s Mutex<Option<ThreadId>>,
-}
+/// The right of a thread to read a partition.
+struct Turn<'s>(&'s Slot);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut reading = self.0.reading();
+        *reading = reading.take().filter(|(_, depth)| *depth > 1).map(|(thread, depth)| (thread, depth - 1));
+        if reading.is_none() {
+            self.0.free.notify_one();
+        }
     }
 }
 
 impl Lane {
-    /// Emits what is left from the range before, and returns where the queue goes on.
-    fn emit_leftover(&mut self, range: &OffsetRange, out: &mut Emitter<'_, KafkaRecord>) -> i64 {
-        let mut next = range.from;
+    /// Takes what is left from the range before, and returns where the lane goes on; `None` if nothing is left.
+    fn take_leftover(&mut self, range: &OffsetRange, records: &mut Vec<KafkaRecord>) -> Option<i64> {
+        let mut next = None;
         while let Some(record) = self.leftover.pop_front() {
             if record.offset >= range.until {
                 self.leftover.push_front(record);
-                return range.until;
+                return Some(range.until);
             }
-            next = record.offset + 1;
-            out.emit(record);
+            next = Some(record.offset + 1);
+            records.push(record);
         }
         next
     }
@@ -290,7 +322,7 @@ struct BadMessage {
 }
 
 impl Reader {
-    /// Emits the records of the range and keeps those after it. Returns the offset after the last, at most
+    /// Takes the records of the range and keeps those after it. Returns the offset after the last, at most
     /// `range.until`.
     fn decode(
         &self,
@@ -298,7 +330,7 @@ impl Reader {
         topic: &Arc<str>,
         range: &OffsetRange,
         leftover: &mut VecDeque<KafkaRecord>,
-        out: &mut Emitter<'_, KafkaRecord>,
+        records: &mut Vec<KafkaRecord>,
     ) -> Result<i64, BadMessage> {
         let mut next = range.from;
         let mut done = 0;
@@ -324,7 +356,7 @@ impl Reader {
                 };
                 if record.offset < range.until {
                     next = record.offset + 1;
-                    out.emit(record);
+                    records.push(record);
                 } else {
                     next = range.until;
                     leftover.push_back(record);
@@ -352,6 +384,24 @@ impl Reader {
             part.messages.push((message, headers));
         }
         Ok(part)
+    }
+}
+
+#[cfg(test)]
+impl Reader {
+    /// Leaves a lane as it is after `..until` was read and records up to `beyond` came with it.
+    pub(super) fn read_too_far(&self, slot: usize, until: i64, beyond: i64) {
+        let slot = &self.slots[slot];
+        let mut lane = slot.lane.lock().unwrap();
+        let lane = lane.as_mut().unwrap();
+        self.seek(slot, lane, 0).unwrap();
+        let messages = lane.queue.consume(usize::try_from(beyond).unwrap(), Duration::from_secs(10));
+        let range = OffsetRange { topic: Arc::clone(&slot.partition.topic), partition: 0, from: 0, until };
+        let next = self.decode(&messages, &range.topic, &range, &mut lane.leftover, &mut Vec::new());
+        drop(messages);
+        assert_eq!(next.ok(), Some(until));
+        assert_eq!(lane.leftover.len(), usize::try_from(beyond - until).unwrap());
+        lane.next = Some(until);
     }
 }
 
