@@ -46,7 +46,7 @@ pub use record::{KafkaHeaders, KafkaRecord};
 ///   that were added to a topic are read from their beginning, after a restart of the program.
 /// - **Delivery.** The offsets of a batch are committed when all of its outputs are done, and by the time the stream
 ///   has stopped. What was not committed is delivered again after a restart: at least once.
-/// - **Memory.** librdkafka fetches ahead of the batches: 64 MiB for all partitions together, and at least 2 MiB for
+/// - **Memory.** librdkafka fetches ahead of the batches: 128 MiB for all partitions together, and at least 4 MiB for
 ///   each, unless `queued.max.messages.kbytes` says how much for each.
 /// - **Brokers that go away** make batches empty, and tasks wait, until [`KafkaParams::max_outage`] is over.
 ///

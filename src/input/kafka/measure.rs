@@ -55,7 +55,7 @@ fn cost_of_a_record() {
         measured("bare batch fetch", || {
             let params = params(&format!("bare-{round}"));
             let mut config = params.client_config().unwrap();
-            config.set("queued.max.messages.kbytes", "2048");
+            config.set("queued.max.messages.kbytes", "4096");
             let planner = Planner::new(&params, &config).unwrap();
             let ends = planner.ends(&partitions, Duration::from_secs(5)).unwrap().offsets;
             let consumer = client::create(&config).unwrap();

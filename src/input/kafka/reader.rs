@@ -28,8 +28,8 @@ const ARENA_BYTES: usize = 256 * 1024;
 
 /// How much librdkafka fetches ahead of the batches: in all, and at least for each partition.
 const QUEUED: &str = "queued.max.messages.kbytes";
-const QUEUED_KBYTES: usize = 64 * 1024;
-const QUEUED_KBYTES_EACH: usize = 2 * 1024;
+const QUEUED_KBYTES: usize = 128 * 1024;
+const QUEUED_KBYTES_EACH: usize = 4 * 1024;
 
 /// A task that finds nothing waits this long before it looks whether the end has come in another way: by the marker
 /// of a transaction, or by an error of the connections.
