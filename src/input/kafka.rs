@@ -10,6 +10,8 @@
 mod client;
 mod committer;
 pub mod embedded;
+#[cfg(test)]
+mod measure;
 mod native;
 mod offset_range;
 mod params;
@@ -40,10 +42,11 @@ pub use record::{KafkaHeaders, KafkaRecord};
 ///   number, also for those without new records. [`HasOffsetRanges`] tells their ranges.
 /// - **Order.** Records of a topic partition come in the order of their offsets.
 /// - **Start.** At the committed offsets of the group, or where [`KafkaParams::auto_offset_reset`] says; there the
-///   group commits at once where it starts, so that a program that fails in its first batch loses nothing.
+///   group commits at once where it starts, so that a program that fails in its first batch loses nothing. Partitions
+///   that were added to a topic are read from their beginning, after a restart of the program.
 /// - **Delivery.** The offsets of a batch are committed when all of its outputs are done, and by the time the stream
 ///   has stopped. What was not committed is delivered again after a restart: at least once.
-/// - **Memory.** librdkafka fetches ahead of the batches: 64 MiB for all partitions together, and at least 2 MiB for
+/// - **Memory.** librdkafka fetches ahead of the batches: 128 MiB for all partitions together, and at least 4 MiB for
 ///   each, unless `queued.max.messages.kbytes` says how much for each.
 /// - **Brokers that go away** make batches empty, and tasks wait, until [`KafkaParams::max_outage`] is over.
 ///
@@ -103,7 +106,7 @@ impl Source<KafkaRecord> for DirectSource {
         let first: Positions = starts.offsets.into();
         commit_starts(&planner, &partitions, &first, &starts.committed, &self.params)?;
         let assigned: Vec<_> = partitions.iter().cloned().zip(first.iter().copied()).collect();
-        let reader = Arc::new(Reader::new(&config, &assigned, &planner, self.params.max_outage)?);
+        let reader = Arc::new(Reader::new(&config, &assigned, &planner, &self.params)?);
         let committer = Committer::start(
             &self.name,
             Arc::clone(&planner),
@@ -295,6 +298,10 @@ fn find_starts(planner: &Planner, partitions: &[TopicPartition], params: &KafkaP
     let committed = complete(&what, planner.committed(partitions, timeout))?;
     let beginnings = complete("the first offsets cannot be read", planner.beginnings(partitions, timeout))?;
     let ends = complete("the last offsets cannot be read", planner.ends(partitions, timeout))?;
+    // A stream commits where it starts in every partition: one that has no offset beside others that do was added since.
+    let is_new = |topic: &str| {
+        partitions.iter().zip(&committed).any(|(other, offset)| *other.topic == *topic && offset.is_some())
+    };
     let mut offsets = Vec::with_capacity(partitions.len());
     for (n, partition) in partitions.iter().enumerate() {
         let (Some(beginning), Some(end)) = (beginnings[n], ends[n]) else {
@@ -322,6 +329,7 @@ fn find_starts(planner: &Planner, partitions: &[TopicPartition], params: &KafkaP
             }
             (Some(committed), _) => committed,
             (None, AutoOffsetReset::Earliest) => beginning,
+            (None, AutoOffsetReset::Latest) if is_new(&partition.topic) => beginning,
             (None, AutoOffsetReset::Latest) => end,
             (None, AutoOffsetReset::None) => {
                 return Err(Error::new(

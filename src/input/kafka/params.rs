@@ -43,6 +43,7 @@ pub struct KafkaParams {
     pub(super) start_timeout: Duration,
     pub(super) planning_timeout: Duration,
     pub(super) max_outage: Duration,
+    pub(super) headers: bool,
 }
 
 /// Settings of both clients, unless the program says otherwise.
@@ -93,6 +94,7 @@ impl KafkaParams {
             start_timeout: Duration::from_secs(10),
             planning_timeout: Duration::from_secs(1),
             max_outage: Duration::from_secs(120),
+            headers: true,
         }
     }
 
@@ -105,7 +107,8 @@ impl KafkaParams {
 
     /// Where to start when the group has committed no offset. [`AutoOffsetReset::Latest`] unless set.
     ///
-    /// It is not used when the committed offset no longer exists: that is an error, since records were lost.
+    /// It is not used when the committed offset no longer exists: that is an error, since records were lost. And
+    /// `Latest` does not skip what is in partitions that were added to a topic of which the group has read others.
     #[must_use]
     pub fn auto_offset_reset(mut self, reset: AutoOffsetReset) -> Self {
         self.reset = reset;
@@ -144,6 +147,13 @@ impl KafkaParams {
     #[must_use]
     pub fn max_outage(mut self, limit: Duration) -> Self {
         self.max_outage = limit;
+        self
+    }
+
+    /// Leaves the headers of records unread. Saves about 100 ns of CPU for each record, also for those without any.
+    #[must_use]
+    pub fn without_headers(mut self) -> Self {
+        self.headers = false;
         self
     }
 
