@@ -10,8 +10,6 @@
 mod client;
 mod committer;
 pub mod embedded;
-#[cfg(test)]
-mod measure;
 mod native;
 mod offset_range;
 mod params;
@@ -36,24 +34,7 @@ pub use offset_range::{HasOffsetRanges, OffsetRange};
 pub use params::{AutoOffsetReset, KafkaParams, Subscription};
 pub use record::{KafkaHeaders, KafkaRecord};
 
-/// Reads topics in batches. Spark's `DirectKafkaInputDStream`.
-///
-/// - **Partitions.** The dataset of a batch has one partition for each topic partition, ordered by topic and then by
-///   number, also for those without new records. [`HasOffsetRanges`] tells their ranges.
-/// - **Order.** Records of a topic partition come in the order of their offsets.
-/// - **Start.** At the committed offsets of the group, or where [`KafkaParams::auto_offset_reset`] says; there the
-///   group commits at once where it starts, so that a program that fails in its first batch loses nothing. Partitions
-///   that were added to a topic are read from their beginning, after a restart of the program.
-/// - **Delivery.** The offsets of a batch are committed when all of its outputs are done, and by the time the stream
-///   has stopped. What was not committed is delivered again after a restart: at least once.
-/// - **Memory.** librdkafka fetches ahead of the batches: 128 MiB for all partitions together, and at least 4 MiB for
-///   each, unless `queued.max.messages.kbytes` says how much for each.
-/// - **Brokers that go away** make batches empty, and tasks wait, until [`KafkaParams::max_outage`] is over.
-///
-/// # Errors
-///
-/// The context does not start if brokers are not reached, if a topic does not exist, or if committed offsets are not
-/// there any more. A batch whose records are deleted before they are read fails, and names the offsets.
+/// Reads topics in batches; what it promises is said at [`direct_stream`](crate::kafka::direct_stream).
 #[derive(Debug)]
 pub(crate) struct DirectSource {
     name: String,
@@ -99,7 +80,7 @@ impl Source<KafkaRecord> for DirectSource {
     }
 
     fn start(&mut self, context: &SourceContext) -> Result<()> {
-        let config = self.params.client_config()?;
+        let config = self.params.client_config(context.batch_interval())?;
         let planner = Arc::new(Planner::new(&self.params, &config)?);
         let partitions: Arc<[TopicPartition]> = find_partitions(&planner, &self.subscription, &self.params)?.into();
         let starts = find_starts(&planner, &partitions, &self.params)?;

@@ -47,7 +47,7 @@ pub struct KafkaParams {
 }
 
 /// Settings of both clients, unless the program says otherwise.
-const DEFAULTS: [(&str, &str); 9] = [
+const DEFAULTS: [(&str, &str); 8] = [
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     // A batch ends where it was planned to end, not where the log does.
@@ -55,8 +55,6 @@ const DEFAULTS: [(&str, &str); 9] = [
     // Once a queue is full the next fetch waits this long; the default of a second stalls a batch of 100 ms.
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.error.backoff.ms", "100"),
-    // Bounds how long a seek waits behind a fetch that found nothing.
-    ("fetch.wait.max.ms", "50"),
     ("queued.min.messages", "1000000"),
     ("reconnect.backoff.max.ms", "200"),
     // Nobody joins the group: this only bounds how long librdkafka keeps a commit that finds no coordinator.
@@ -165,8 +163,8 @@ impl KafkaParams {
         })
     }
 
-    /// The configuration of a client.
-    pub(super) fn client_config(&self) -> Result<ClientConfig> {
+    /// The configuration of a client of a stream with this batch interval.
+    pub(super) fn client_config(&self, batch_interval: Duration) -> Result<ClientConfig> {
         for (key, why) in REFUSED {
             if self.settings.contains_key(key) {
                 return Err(Error::new(ErrorKind::Config, format!("the Kafka setting {key} cannot be changed: {why}")));
@@ -176,6 +174,9 @@ impl KafkaParams {
         for (key, value) in DEFAULTS {
             config.set(key, value);
         }
+        // Bounds how long a seek waits behind a fetch that found nothing, and on the embedded broker every record: a
+        // batch must not wait longer than the next one takes to come.
+        config.set("fetch.wait.max.ms", (batch_interval / 2).as_millis().clamp(1, 50).to_string());
         for (key, value) in &self.settings {
             config.set(key, value);
         }
@@ -233,11 +234,11 @@ mod tests {
     fn settings_that_change_what_a_batch_is_are_refused() {
         let params = KafkaParams::new("localhost:9092").group_id("g");
         for (key, _) in REFUSED {
-            let error = params.clone().set(key, "true").client_config().unwrap_err();
+            let error = params.clone().set(key, "true").client_config(Duration::from_secs(1)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(error.to_string().starts_with(&format!("the Kafka setting {key} cannot be changed: ")), "{error}");
         }
-        let error = params.set("enable.auto.commit", "true").client_config().unwrap_err();
+        let error = params.set("enable.auto.commit", "true").client_config(Duration::from_secs(1)).unwrap_err();
         assert_eq!(
             error.to_string(),
             "the Kafka setting enable.auto.commit cannot be changed: the stream commits the offsets of a batch itself, \
@@ -247,10 +248,16 @@ mod tests {
 
     #[test]
     fn a_group_is_needed_and_settings_pass() {
-        let error = KafkaParams::new("localhost:9092").client_config().unwrap_err();
+        let error = KafkaParams::new("localhost:9092").client_config(Duration::from_secs(1)).unwrap_err();
         assert!(error.to_string().contains("KafkaParams::group_id"), "{error}");
-        let config = KafkaParams::new("b:1").group_id("g").set("fetch.wait.max.ms", "7").client_config().unwrap();
+        let config = KafkaParams::new("b:1")
+            .group_id("g")
+            .set("fetch.wait.max.ms", "7")
+            .client_config(Duration::from_secs(1))
+            .unwrap();
         assert_eq!(config.get("fetch.wait.max.ms"), Some("7"));
+        let fast = KafkaParams::new("b:1").group_id("g").client_config(Duration::from_millis(5)).unwrap();
+        assert_eq!(fast.get("fetch.wait.max.ms"), Some("2"));
         assert_eq!(config.get("fetch.queue.backoff.ms"), Some("10"));
         assert_eq!(config.get("group.id"), Some("g"));
     }

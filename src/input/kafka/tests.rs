@@ -439,7 +439,7 @@ fn partitions_that_were_added_are_read_from_their_beginning() {
     broker.send("b", numbers(0..2)).unwrap();
     let params = params(&broker).auto_offset_reset(AutoOffsetReset::Latest);
     // As if there had been no partition 1 when the group committed.
-    let planner = Planner::new(&params, &params.client_config().unwrap()).unwrap();
+    let planner = Planner::new(&params, &params.client_config(Duration::from_secs(1)).unwrap()).unwrap();
     let first = TopicPartition { topic: "a".into(), partition: 0 };
     committer::commit_now(&planner, [(&first, 1)].into_iter(), Duration::from_secs(10)).unwrap();
     let mut stream = start(&["a", "b"], params);
@@ -508,7 +508,7 @@ fn nothing_is_lost_or_doubled_while_records_arrive() {
 
 /// A reader of the one partition of topic `a`, from its beginning.
 fn reader(params: &KafkaParams) -> (Arc<Planner>, Arc<Reader>) {
-    let config = params.client_config().unwrap();
+    let config = params.client_config(Duration::from_secs(1)).unwrap();
     let planner = Arc::new(Planner::new(params, &config).unwrap());
     let only = (TopicPartition { topic: "a".into(), partition: 0 }, 0);
     let reader = Arc::new(Reader::new(&config, &[only], &planner, params).unwrap());
