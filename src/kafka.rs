@@ -42,10 +42,11 @@ pub use crate::input::kafka::{
 ///   also for those without new records. [`HasOffsetRanges`] tells their ranges.
 /// - **Order.** Records of a topic partition come in the order of their offsets.
 /// - **Start.** At the committed offsets of the group, or where [`KafkaParams::auto_offset_reset`] says; there the
-///   group commits at once where it starts, so that a program that fails in its first batch loses nothing.
+///   group commits at once where it starts, so that a program that fails in its first batch loses nothing. Partitions
+///   that were added to a topic are read from their beginning, after a restart of the program.
 /// - **Delivery.** The offsets of a batch are committed when all of its outputs are done; a graceful stop commits the
 ///   last batch too. What was not committed is delivered again after a restart: at least once.
-/// - **Memory.** librdkafka fetches ahead of the batches: 64 MiB for all partitions together, and at least 2 MiB for
+/// - **Memory.** librdkafka fetches ahead of the batches: 128 MiB for all partitions together, and at least 4 MiB for
 ///   each, unless `queued.max.messages.kbytes` says how much for each.
 /// - **Brokers that go away** make batches empty, and tasks wait, until [`KafkaParams::max_outage`] is over.
 ///

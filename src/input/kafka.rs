@@ -34,23 +34,7 @@ pub use offset_range::{HasOffsetRanges, OffsetRange};
 pub use params::{AutoOffsetReset, KafkaParams, Subscription};
 pub use record::{KafkaHeaders, KafkaRecord};
 
-/// Reads topics in batches. Spark's `DirectKafkaInputDStream`.
-///
-/// - **Partitions.** The dataset of a batch has one partition for each topic partition, ordered by topic and then by
-///   number, also for those without new records. [`HasOffsetRanges`] tells their ranges.
-/// - **Order.** Records of a topic partition come in the order of their offsets.
-/// - **Start.** At the committed offsets of the group, or where [`KafkaParams::auto_offset_reset`] says; there the
-///   group commits at once where it starts, so that a program that fails in its first batch loses nothing.
-/// - **Delivery.** The offsets of a batch are committed when all of its outputs are done, and by the time the stream
-///   has stopped. What was not committed is delivered again after a restart: at least once.
-/// - **Memory.** librdkafka fetches ahead of the batches: 64 MiB for all partitions together, and at least 2 MiB for
-///   each, unless `queued.max.messages.kbytes` says how much for each.
-/// - **Brokers that go away** make batches empty, and tasks wait, until [`KafkaParams::max_outage`] is over.
-///
-/// # Errors
-///
-/// The context does not start if brokers are not reached, if a topic does not exist, or if committed offsets are not
-/// there any more. A batch whose records are deleted before they are read fails, and names the offsets.
+/// Reads topics in batches; what it promises is said at [`direct_stream`](crate::kafka::direct_stream).
 #[derive(Debug)]
 pub(crate) struct DirectSource {
     name: String,
@@ -96,14 +80,14 @@ impl Source<KafkaRecord> for DirectSource {
     }
 
     fn start(&mut self, context: &SourceContext) -> Result<()> {
-        let config = self.params.client_config()?;
+        let config = self.params.client_config(context.batch_interval())?;
         let planner = Arc::new(Planner::new(&self.params, &config)?);
         let partitions: Arc<[TopicPartition]> = find_partitions(&planner, &self.subscription, &self.params)?.into();
         let starts = find_starts(&planner, &partitions, &self.params)?;
         let first: Positions = starts.offsets.into();
         commit_starts(&planner, &partitions, &first, &starts.committed, &self.params)?;
         let assigned: Vec<_> = partitions.iter().cloned().zip(first.iter().copied()).collect();
-        let reader = Arc::new(Reader::new(&config, &assigned, &planner, self.params.max_outage)?);
+        let reader = Arc::new(Reader::new(&config, &assigned, &planner, &self.params)?);
         let committer = Committer::start(
             &self.name,
             Arc::clone(&planner),
@@ -295,6 +279,10 @@ fn find_starts(planner: &Planner, partitions: &[TopicPartition], params: &KafkaP
     let committed = complete(&what, planner.committed(partitions, timeout))?;
     let beginnings = complete("the first offsets cannot be read", planner.beginnings(partitions, timeout))?;
     let ends = complete("the last offsets cannot be read", planner.ends(partitions, timeout))?;
+    // A stream commits where it starts in every partition: one that has no offset beside others that do was added since.
+    let is_new = |topic: &str| {
+        partitions.iter().zip(&committed).any(|(other, offset)| *other.topic == *topic && offset.is_some())
+    };
     let mut offsets = Vec::with_capacity(partitions.len());
     for (n, partition) in partitions.iter().enumerate() {
         let (Some(beginning), Some(end)) = (beginnings[n], ends[n]) else {
@@ -322,6 +310,7 @@ fn find_starts(planner: &Planner, partitions: &[TopicPartition], params: &KafkaP
             }
             (Some(committed), _) => committed,
             (None, AutoOffsetReset::Earliest) => beginning,
+            (None, AutoOffsetReset::Latest) if is_new(&partition.topic) => beginning,
             (None, AutoOffsetReset::Latest) => end,
             (None, AutoOffsetReset::None) => {
                 return Err(Error::new(

@@ -187,7 +187,7 @@ impl<'m> Message<'m> {
         (kind != c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && millis >= 0).then_some(millis)
     }
 
-    /// The headers in order. Costs a call and nothing else when there are none.
+    /// The headers in order. Costs about 100 ns also when there are none: librdkafka makes a buffer to find that out.
     pub(super) fn headers(self) -> Headers<'m> {
         let mut headers = null_mut();
         // SAFETY: the message is alive; librdkafka parses its headers, keeps them with the message and writes where.
@@ -198,11 +198,23 @@ impl<'m> Message<'m> {
 }
 
 /// The headers of a message, in order.
+#[derive(Clone, Copy)]
 pub(super) struct Headers<'m> {
     /// Null if there are none.
     headers: *const c::rd_kafka_headers_t,
     next: usize,
     message: PhantomData<&'m c::rd_kafka_message_t>,
+}
+
+impl Headers<'_> {
+    /// Those of a message that has none.
+    pub(super) fn none() -> Self {
+        Headers { headers: null(), next: 0, message: PhantomData }
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.headers.is_null()
+    }
 }
 
 impl<'m> Iterator for Headers<'m> {

@@ -43,10 +43,11 @@ pub struct KafkaParams {
     pub(super) start_timeout: Duration,
     pub(super) planning_timeout: Duration,
     pub(super) max_outage: Duration,
+    pub(super) headers: bool,
 }
 
 /// Settings of both clients, unless the program says otherwise.
-const DEFAULTS: [(&str, &str); 9] = [
+const DEFAULTS: [(&str, &str); 8] = [
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     // A batch ends where it was planned to end, not where the log does.
@@ -54,8 +55,6 @@ const DEFAULTS: [(&str, &str); 9] = [
     // Once a queue is full the next fetch waits this long; the default of a second stalls a batch of 100 ms.
     ("fetch.queue.backoff.ms", "10"),
     ("fetch.error.backoff.ms", "100"),
-    // Bounds how long a seek waits behind a fetch that found nothing.
-    ("fetch.wait.max.ms", "50"),
     ("queued.min.messages", "1000000"),
     ("reconnect.backoff.max.ms", "200"),
     // Nobody joins the group: this only bounds how long librdkafka keeps a commit that finds no coordinator.
@@ -93,6 +92,7 @@ impl KafkaParams {
             start_timeout: Duration::from_secs(10),
             planning_timeout: Duration::from_secs(1),
             max_outage: Duration::from_secs(120),
+            headers: true,
         }
     }
 
@@ -105,7 +105,8 @@ impl KafkaParams {
 
     /// Where to start when the group has committed no offset. [`AutoOffsetReset::Latest`] unless set.
     ///
-    /// It is not used when the committed offset no longer exists: that is an error, since records were lost.
+    /// It is not used when the committed offset no longer exists: that is an error, since records were lost. And
+    /// `Latest` does not skip what is in partitions that were added to a topic of which the group has read others.
     #[must_use]
     pub fn auto_offset_reset(mut self, reset: AutoOffsetReset) -> Self {
         self.reset = reset;
@@ -147,6 +148,13 @@ impl KafkaParams {
         self
     }
 
+    /// Leaves the headers of records unread. Saves about 100 ns of CPU for each record, also for those without any.
+    #[must_use]
+    pub fn without_headers(mut self) -> Self {
+        self.headers = false;
+        self
+    }
+
     /// The group id.
     pub(super) fn group(&self) -> Result<&str> {
         self.group.as_deref().filter(|group| !group.is_empty()).ok_or_else(|| {
@@ -155,8 +163,8 @@ impl KafkaParams {
         })
     }
 
-    /// The configuration of a client.
-    pub(super) fn client_config(&self) -> Result<ClientConfig> {
+    /// The configuration of a client of a stream with this batch interval.
+    pub(super) fn client_config(&self, batch_interval: Duration) -> Result<ClientConfig> {
         for (key, why) in REFUSED {
             if self.settings.contains_key(key) {
                 return Err(Error::new(ErrorKind::Config, format!("the Kafka setting {key} cannot be changed: {why}")));
@@ -166,6 +174,9 @@ impl KafkaParams {
         for (key, value) in DEFAULTS {
             config.set(key, value);
         }
+        // Bounds how long a seek waits behind a fetch that found nothing, and on the embedded broker every record: a
+        // batch must not wait longer than the next one takes to come.
+        config.set("fetch.wait.max.ms", (batch_interval / 2).as_millis().clamp(1, 50).to_string());
         for (key, value) in &self.settings {
             config.set(key, value);
         }
@@ -223,11 +234,11 @@ mod tests {
     fn settings_that_change_what_a_batch_is_are_refused() {
         let params = KafkaParams::new("localhost:9092").group_id("g");
         for (key, _) in REFUSED {
-            let error = params.clone().set(key, "true").client_config().unwrap_err();
+            let error = params.clone().set(key, "true").client_config(Duration::from_secs(1)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(error.to_string().starts_with(&format!("the Kafka setting {key} cannot be changed: ")), "{error}");
         }
-        let error = params.set("enable.auto.commit", "true").client_config().unwrap_err();
+        let error = params.set("enable.auto.commit", "true").client_config(Duration::from_secs(1)).unwrap_err();
         assert_eq!(
             error.to_string(),
             "the Kafka setting enable.auto.commit cannot be changed: the stream commits the offsets of a batch itself, \
@@ -237,10 +248,16 @@ mod tests {
 
     #[test]
     fn a_group_is_needed_and_settings_pass() {
-        let error = KafkaParams::new("localhost:9092").client_config().unwrap_err();
+        let error = KafkaParams::new("localhost:9092").client_config(Duration::from_secs(1)).unwrap_err();
         assert!(error.to_string().contains("KafkaParams::group_id"), "{error}");
-        let config = KafkaParams::new("b:1").group_id("g").set("fetch.wait.max.ms", "7").client_config().unwrap();
+        let config = KafkaParams::new("b:1")
+            .group_id("g")
+            .set("fetch.wait.max.ms", "7")
+            .client_config(Duration::from_secs(1))
+            .unwrap();
         assert_eq!(config.get("fetch.wait.max.ms"), Some("7"));
+        let fast = KafkaParams::new("b:1").group_id("g").client_config(Duration::from_millis(5)).unwrap();
+        assert_eq!(fast.get("fetch.wait.max.ms"), Some("2"));
         assert_eq!(config.get("fetch.queue.backoff.ms"), Some("10"));
         assert_eq!(config.get("group.id"), Some("g"));
     }

@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
+use std::ffi::CStr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{self, Events, Planner, TopicPartition};
-use super::native::{Message, Messages, PartitionQueue};
+use super::native::{Headers, Message, Messages, PartitionQueue};
 use super::offset_range::OffsetRange;
+use super::params::KafkaParams;
 use super::record::{KafkaHeaders, KafkaRecord};
 use crate::dataset::{Emitter, ReadPartition};
 use crate::error::{Error, ErrorKind, Result};
@@ -26,8 +28,8 @@ const ARENA_BYTES: usize = 256 * 1024;
 
 /// How much librdkafka fetches ahead of the batches: in all, and at least for each partition.
 const QUEUED: &str = "queued.max.messages.kbytes";
-const QUEUED_KBYTES: usize = 64 * 1024;
-const QUEUED_KBYTES_EACH: usize = 2 * 1024;
+const QUEUED_KBYTES: usize = 128 * 1024;
+const QUEUED_KBYTES_EACH: usize = 4 * 1024;
 
 /// A task that finds nothing waits this long before it looks whether the end has come in another way: by the marker
 /// of a transaction, or by an error of the connections.
@@ -45,6 +47,7 @@ pub(super) struct Reader {
     planner: Weak<Planner>,
     brokers: String,
     max_idle: Duration,
+    headers: bool,
     closed: AtomicBool,
 }
 
@@ -52,8 +55,9 @@ pub(super) struct Reader {
 struct Slot {
     partition: TopicPartition,
     lane: Mutex<Option<Lane>>,
-    /// Who holds the lane.
-    reading: Mutex<Option<ThreadId>>,
+    /// Which thread reads, and how many ranges inside each other.
+    reading: Mutex<Option<(ThreadId, usize)>>,
+    free: Condvar,
 }
 
 struct Lane {
@@ -70,7 +74,7 @@ impl Reader {
         config: &ClientConfig,
         starts: &[(TopicPartition, i64)],
         planner: &Arc<Planner>,
-        max_idle: Duration,
+        params: &KafkaParams,
     ) -> Result<Self> {
         let mut config = config.clone();
         // What is not there any more is an error with a name, not a jump.
@@ -85,7 +89,8 @@ impl Reader {
             let queue = queue
                 .ok_or_else(|| Error::new(ErrorKind::Internal, format!("librdkafka has no queue for {partition}")))?;
             let lane = Lane { queue, next: Some(*start), leftover: VecDeque::new() };
-            Ok(Slot { partition: partition.clone(), lane: Mutex::new(Some(lane)), reading: Mutex::default() })
+            let (lane, partition) = (Mutex::new(Some(lane)), partition.clone());
+            Ok(Slot { partition, lane, reading: Mutex::default(), free: Condvar::new() })
         };
         let slots = starts.iter().map(slot).collect::<Result<_>>()?;
         let all = client::list(starts.iter().map(|(partition, start)| (partition, Offset::Offset(*start))));
@@ -97,7 +102,8 @@ impl Reader {
             consumer: Mutex::new(Some(consumer)),
             planner: Arc::downgrade(planner),
             brokers: planner.brokers().to_string(),
-            max_idle,
+            max_idle: params.max_outage,
+            headers: params.headers,
             closed: AtomicBool::new(false),
         })
     }
@@ -129,44 +135,69 @@ impl Reader {
 
     fn read(&self, slot: usize, range: &OffsetRange, out: &mut Emitter<'_, KafkaRecord>) -> Result<()> {
         let slot = &self.slots[slot];
-        let mut turn = slot.turn()?;
-        let lane = turn.lane.as_mut().filter(|_| !self.is_closed()).ok_or_else(stopped)?;
-        if lane.next != Some(range.from) {
-            self.seek(slot, lane, range.from)?;
-        }
-        // Until the range has been read to its end. An error or a panic leaves it like that.
-        lane.next = None;
-        let mut next = lane.emit_leftover(range, out);
-        let mut waited = Duration::ZERO;
+        let _turn = slot.turn();
+        let mut next = range.from;
+        let mut records = Vec::new();
         while next < range.until && !out.is_done() {
-            // No more than there can be: without gaps nothing is ever left over.
-            let wanted = usize::try_from(range.until - next).unwrap_or(MESSAGES).min(MESSAGES);
+            next = self.fetch(slot, range, next, &mut records)?;
+            // Here operators run, and the lane is free: one of them may read the same partition.
+            records.drain(..).for_each(|record| out.emit(record));
+        }
+        Ok(())
+    }
+
+    /// Takes some records of a range, from `next` on. Returns where they end: the offset after the last, or the end of
+    /// the range if there are no more.
+    fn fetch(&self, slot: &Slot, range: &OffsetRange, next: i64, records: &mut Vec<KafkaRecord>) -> Result<i64> {
+        let mut lane = slot.lane.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = lane.as_mut().filter(|_| !self.is_closed()).ok_or_else(stopped)?;
+        if lane.next != Some(next) {
+            self.seek(slot, lane, next)?;
+        }
+        // Until the records are here. An error leaves it like that.
+        lane.next = None;
+        let end = match lane.take_leftover(range, records) {
+            Some(end) => end,
+            None => self.take_fetched(slot, lane, range, next, records)?,
+        };
+        lane.next = Some(end);
+        Ok(end)
+    }
+
+    fn take_fetched(
+        &self,
+        slot: &Slot,
+        lane: &mut Lane,
+        range: &OffsetRange,
+        next: i64,
+        records: &mut Vec<KafkaRecord>,
+    ) -> Result<i64> {
+        // No more than there can be: without gaps nothing is ever left over.
+        let wanted = usize::try_from(range.until - next).unwrap_or(MESSAGES).min(MESSAGES);
+        let mut waited = Duration::ZERO;
+        loop {
             let mut messages = lane.queue.consume(wanted, Duration::ZERO);
             if messages.is_empty() {
                 drop(messages);
                 if lane.queue.position() >= Some(range.until) {
-                    next = range.until;
-                    break;
+                    return Ok(range.until);
                 }
                 client::serve(lane.queue.consumer());
                 messages = lane.queue.consume(1, WAIT);
             }
-            if messages.is_empty() {
-                drop(messages);
-                if self.is_closed() {
-                    return Err(stopped());
-                }
-                waited += WAIT;
-                if waited >= self.max_idle {
-                    return Err(self.nothing_came(lane, next, waited));
-                }
-                continue;
+            if !messages.is_empty() {
+                let decoded = self.decode(&messages, &slot.partition.topic, range, &mut lane.leftover, records);
+                return decoded.map_err(|bad| self.explain(bad, range));
             }
-            waited = Duration::ZERO;
-            next = decode(&messages, slot, range, &mut lane.leftover, out).map_err(|bad| self.explain(bad, range))?;
+            drop(messages);
+            if self.is_closed() {
+                return Err(stopped());
+            }
+            waited += WAIT;
+            if waited >= self.max_idle {
+                return Err(self.nothing_came(lane, next, waited));
+            }
         }
-        lane.next = Some(next);
-        Ok(())
     }
 
     /// Goes to an offset, back or forward.
@@ -231,48 +262,54 @@ fn stopped() -> Error {
 }
 
 impl Slot {
-    /// Waits until no other task reads the partition.
-    fn turn(&self) -> Result<Turn<'_>> {
+    /// Waits until no task of another thread reads the partition: two that take turns would seek for every chunk.
+    fn turn(&self) -> Turn<'_> {
         let me = thread::current().id();
-        let lane = match self.lane.try_lock() {
-            Ok(lane) => lane,
-            Err(TryLockError::Poisoned(lane)) => lane.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                if *self.reading.lock().unwrap_or_else(PoisonError::into_inner) == Some(me) {
-                    let message = "an operator reads the batch that it is computed from: persist the stream first";
-                    return Err(Error::new(ErrorKind::State, message));
+        let mut reading = self.reading();
+        loop {
+            match &mut *reading {
+                None => {
+                    *reading = Some((me, 1));
+                    return Turn(self);
                 }
-                self.lane.lock().unwrap_or_else(PoisonError::into_inner)
+                Some((thread, depth)) if *thread == me => {
+                    *depth += 1;
+                    return Turn(self);
+                }
+                Some(_) => reading = self.free.wait(reading).unwrap_or_else(PoisonError::into_inner),
             }
-        };
-        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = Some(me);
-        Ok(Turn { lane, reading: &self.reading })
+        }
+    }
+
+    fn reading(&self) -> MutexGuard<'_, Option<(ThreadId, usize)>> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The right to read a partition.
-struct Turn<'s> {
-    lane: MutexGuard<'s, Option<Lane>>,
-    reading: &'s Mutex<Option<ThreadId>>,
-}
+/// The right of a thread to read a partition.
+struct Turn<'s>(&'s Slot);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *self.reading.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut reading = self.0.reading();
+        *reading = reading.take().filter(|(_, depth)| *depth > 1).map(|(thread, depth)| (thread, depth - 1));
+        if reading.is_none() {
+            self.0.free.notify_one();
+        }
     }
 }
 
 impl Lane {
-    /// Emits what is left from the range before, and returns where the queue goes on.
-    fn emit_leftover(&mut self, range: &OffsetRange, out: &mut Emitter<'_, KafkaRecord>) -> i64 {
-        let mut next = range.from;
+    /// Takes what is left from the range before, and returns where the lane goes on; `None` if nothing is left.
+    fn take_leftover(&mut self, range: &OffsetRange, records: &mut Vec<KafkaRecord>) -> Option<i64> {
+        let mut next = None;
         while let Some(record) = self.leftover.pop_front() {
             if record.offset >= range.until {
                 self.leftover.push_front(record);
-                return range.until;
+                return Some(range.until);
             }
-            next = record.offset + 1;
-            out.emit(record);
+            next = Some(record.offset + 1);
+            records.push(record);
         }
         next
     }
@@ -284,75 +321,94 @@ struct BadMessage {
     text: String,
 }
 
-/// Emits the records of the range and keeps those after it. Returns the offset after the last, at most `range.until`.
-fn decode(
-    messages: &Messages<'_>,
-    slot: &Slot,
-    range: &OffsetRange,
-    leftover: &mut VecDeque<KafkaRecord>,
-    out: &mut Emitter<'_, KafkaRecord>,
-) -> Result<i64, BadMessage> {
-    let mut next = range.from;
-    let mut done = 0;
-    while done < messages.len() {
-        let mut total = 0;
-        let mut until = done;
-        for message in messages.iter_from(done) {
-            let bytes = size(message);
-            if until > done && total + bytes > ARENA_BYTES {
-                break;
+impl Reader {
+    /// Takes the records of the range and keeps those after it. Returns the offset after the last, at most
+    /// `range.until`.
+    fn decode(
+        &self,
+        messages: &Messages<'_>,
+        topic: &Arc<str>,
+        range: &OffsetRange,
+        leftover: &mut VecDeque<KafkaRecord>,
+        records: &mut Vec<KafkaRecord>,
+    ) -> Result<i64, BadMessage> {
+        let mut next = range.from;
+        let mut done = 0;
+        while done < messages.len() {
+            let part = self.next_part(messages, done)?;
+            done += part.messages.len();
+            let mut arena = Vec::with_capacity(part.bytes);
+            for (message, headers) in &part.messages {
+                arena.extend_from_slice(message.key().unwrap_or_default());
+                arena.extend_from_slice(message.payload().unwrap_or_default());
+                headers.for_each(|(_, value)| arena.extend_from_slice(value.unwrap_or_default()));
             }
+            let mut arena = Slices { arena: Bytes::from(arena), at: 0 };
+            for (message, headers) in part.messages {
+                let record = KafkaRecord {
+                    topic: Arc::clone(topic),
+                    partition: range.partition,
+                    offset: message.offset(),
+                    timestamp: message.timestamp_millis().map(Time::from_millis),
+                    key: message.key().map(|key| arena.take(key.len())),
+                    value: message.payload().map(|value| arena.take(value.len())),
+                    headers: arena.take_headers(headers),
+                };
+                if record.offset < range.until {
+                    next = record.offset + 1;
+                    records.push(record);
+                } else {
+                    next = range.until;
+                    leftover.push_back(record);
+                }
+            }
+        }
+        Ok(next)
+    }
+
+    /// The messages from `start` on whose bytes fit into an arena, at least one.
+    fn next_part<'m>(&self, messages: &'m Messages<'_>, start: usize) -> Result<Part<'m>, BadMessage> {
+        let mut part = Part { messages: Vec::with_capacity(messages.len() - start), bytes: 0 };
+        for message in messages.iter_from(start) {
             if let Some((code, text)) = message.error() {
                 return Err(BadMessage { code, text });
             }
-            total += bytes;
-            until += 1;
-        }
-        let part = || messages.iter_from(done).take(until - done);
-        let mut arena = Vec::with_capacity(total);
-        for message in part() {
-            arena.extend_from_slice(message.key().unwrap_or_default());
-            arena.extend_from_slice(message.payload().unwrap_or_default());
-            message.headers().for_each(|(_, value)| arena.extend_from_slice(value.unwrap_or_default()));
-        }
-        let mut arena = Slices { arena: Bytes::from(arena), at: 0 };
-        for message in part() {
-            let record = KafkaRecord {
-                topic: Arc::clone(&slot.partition.topic),
-                partition: slot.partition.partition,
-                offset: message.offset(),
-                timestamp: message.timestamp_millis().map(Time::from_millis),
-                key: message.key().map(|key| arena.take(key.len())),
-                value: message.payload().map(|value| arena.take(value.len())),
-                headers: headers(message, &mut arena),
-            };
-            if record.offset < range.until {
-                next = record.offset + 1;
-                out.emit(record);
-            } else {
-                next = range.until;
-                leftover.push_back(record);
+            let headers = if self.headers { message.headers() } else { Headers::none() };
+            let in_headers: usize = headers.map(|(_, value)| value.unwrap_or_default().len()).sum();
+            let bytes =
+                message.key().unwrap_or_default().len() + message.payload().unwrap_or_default().len() + in_headers;
+            if !part.messages.is_empty() && part.bytes + bytes > ARENA_BYTES {
+                break;
             }
+            part.bytes += bytes;
+            part.messages.push((message, headers));
         }
-        done = until;
+        Ok(part)
     }
-    Ok(next)
 }
 
-fn size(message: Message<'_>) -> usize {
-    let headers: usize = message.headers().map(|(_, value)| value.unwrap_or_default().len()).sum();
-    message.key().unwrap_or_default().len() + message.payload().unwrap_or_default().len() + headers
+#[cfg(test)]
+impl Reader {
+    /// Leaves a lane as it is after `..until` was read and records up to `beyond` came with it.
+    pub(super) fn read_too_far(&self, slot: usize, until: i64, beyond: i64) {
+        let slot = &self.slots[slot];
+        let mut lane = slot.lane.lock().unwrap();
+        let lane = lane.as_mut().unwrap();
+        self.seek(slot, lane, 0).unwrap();
+        let messages = lane.queue.consume(usize::try_from(beyond).unwrap(), Duration::from_secs(10));
+        let range = OffsetRange { topic: Arc::clone(&slot.partition.topic), partition: 0, from: 0, until };
+        let next = self.decode(&messages, &range.topic, &range, &mut lane.leftover, &mut Vec::new());
+        drop(messages);
+        assert_eq!(next.ok(), Some(until));
+        assert_eq!(lane.leftover.len(), usize::try_from(beyond - until).unwrap());
+        lane.next = Some(until);
+    }
 }
 
-fn headers(message: Message<'_>, arena: &mut Slices) -> KafkaHeaders {
-    let mut headers = message.headers().peekable();
-    if headers.peek().is_none() {
-        return KafkaHeaders::default();
-    }
-    let header = |(name, value): (&std::ffi::CStr, Option<&[u8]>)| {
-        (name.to_string_lossy().into(), value.map(|value| arena.take(value.len())))
-    };
-    KafkaHeaders::from_vec(headers.map(header).collect())
+/// Messages whose bytes share an arena.
+struct Part<'m> {
+    messages: Vec<(Message<'m>, Headers<'m>)>,
+    bytes: usize,
 }
 
 /// Hands out an arena piece by piece, in the order in which it was filled.
@@ -366,6 +422,16 @@ impl Slices {
         let start = self.at;
         self.at += length;
         self.arena.slice(start..self.at)
+    }
+
+    fn take_headers(&mut self, headers: Headers<'_>) -> KafkaHeaders {
+        if headers.is_empty() {
+            return KafkaHeaders::default();
+        }
+        let header = |(name, value): (&CStr, Option<&[u8]>)| {
+            (name.to_string_lossy().into(), value.map(|value| self.take(value.len())))
+        };
+        KafkaHeaders::from_vec(headers.map(header).collect())
     }
 }
 

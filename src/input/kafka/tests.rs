@@ -431,3 +431,133 @@ fn offset_ranges_are_found_behind_narrow_operations_only() {
     assert_eq!(counted.offset_ranges(), None);
     stream.stop();
 }
+
+#[test]
+fn partitions_that_were_added_are_read_from_their_beginning() {
+    let broker = broker(&[("a", 2), ("b", 1)]);
+    broker.send("a", numbers(0..2)).unwrap();
+    broker.send("b", numbers(0..2)).unwrap();
+    let params = params(&broker).auto_offset_reset(AutoOffsetReset::Latest);
+    // As if there had been no partition 1 when the group committed.
+    let planner = Planner::new(&params, &params.client_config(Duration::from_secs(1)).unwrap()).unwrap();
+    let first = TopicPartition { topic: "a".into(), partition: 0 };
+    committer::commit_now(&planner, [(&first, 1)].into_iter(), Duration::from_secs(10)).unwrap();
+    let mut stream = start(&["a", "b"], params);
+    assert_eq!(ranges(&stream.batch()), ["a/0 offsets 1..1", "a/1 offsets 0..1", "b/0 offsets 2..2"]);
+    stream.stop();
+}
+
+#[test]
+fn headers_can_be_left_out() {
+    let broker = broker(&[("a", 1)]);
+    let headers = OwnedHeaders::new().insert(Header { key: "h", value: Some("v") });
+    broker.enqueue(BaseRecord::<(), _>::to("a").payload(&b"v"[..]).headers(headers)).unwrap();
+    broker.flush("a").unwrap();
+    let mut stream = start(&["a"], params(&broker).without_headers());
+    let record = stream.batch().dataset.first().unwrap().unwrap();
+    assert!(record.headers.is_empty());
+    assert_eq!(record.value_utf8().unwrap(), "v");
+    stream.stop();
+}
+
+#[test]
+fn an_operator_may_read_the_batch_that_it_is_computed_from() {
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", numbers(0..1000)).unwrap();
+    let mut stream = start(&["a"], params(&broker));
+    let dataset = stream.batch().dataset;
+    let same = dataset.clone();
+    let first =
+        dataset.map(move |record| (record.offset, if record.offset % 400 == 0 { same.count().unwrap() } else { 0 }));
+    let counts: Vec<_> = first.collect().unwrap().into_iter().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(counts, [(0, 1000), (400, 1000), (800, 1000)]);
+    stream.stop();
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_while_records_arrive() {
+    const RECORDS: u32 = 20_000;
+    let broker = broker(&[("a", 5)]);
+    let mut stream = start(&["a"], params(&broker));
+    let mut read: Vec<Vec<u32>> = vec![Vec::new(); 5];
+    let mut expected = [0; 5];
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for start in (0..RECORDS).step_by(500) {
+                broker.send("a", numbers(start..start + 500)).unwrap();
+            }
+        });
+        while read.iter().map(Vec::len).sum::<usize>() < RECORDS as usize {
+            let batch = stream.batch();
+            for (n, range) in batch.dataset.offset_ranges().unwrap().iter().enumerate() {
+                assert_eq!(range.from, expected[n]);
+                expected[n] = range.until;
+            }
+            for (all, part) in read.iter_mut().zip(values(&batch)) {
+                all.extend(part.iter().map(|value| value.parse::<u32>().unwrap()));
+            }
+            stream.completed();
+        }
+    });
+    for (n, part) in (0..).zip(&read) {
+        assert_eq!(*part, Vec::from_iter((n..RECORDS).step_by(5)));
+    }
+    stream.stop();
+    assert_eq!(start(&["a"], params(&broker)).batch().records, 0);
+}
+
+/// A reader of the one partition of topic `a`, from its beginning.
+fn reader(params: &KafkaParams) -> (Arc<Planner>, Arc<Reader>) {
+    let config = params.client_config(Duration::from_secs(1)).unwrap();
+    let planner = Arc::new(Planner::new(params, &config).unwrap());
+    let only = (TopicPartition { topic: "a".into(), partition: 0 }, 0);
+    let reader = Arc::new(Reader::new(&config, &[only], &planner, params).unwrap());
+    (planner, reader)
+}
+
+fn range(reader: &Arc<Reader>, from: i64, until: i64) -> crate::dataset::Dataset<KafkaRecord> {
+    let range = OffsetRange { topic: "a".into(), partition: 0, from, until };
+    let (context, _) = context_of(1);
+    context.read(vec![KafkaPartition { reader: Arc::clone(reader), slot: 0, range }], ())
+}
+
+#[test]
+fn a_range_that_does_not_come_is_given_up_with_the_offset_it_reached() {
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", numbers(0..5)).unwrap();
+    let (_planner, reader) = reader(&params(&broker).max_outage(Duration::from_secs(1)));
+    let error = range(&reader, 0, 100).collect().unwrap_err().to_string();
+    let brokers = broker.bootstrap_servers();
+    let expected = format!(
+        "a/0 offsets 0..100: no record came for 1s, offset 5 was reached: the brokers at {brokers} answer, but without \
+         these records"
+    );
+    assert!(error.ends_with(&expected), "{error}");
+    assert_eq!(texts(&range(&reader, 3, 5)), [["3", "4"]]);
+    assert_eq!(texts(&range(&reader, 4, 5)), [["4"]]);
+}
+
+#[test]
+fn records_after_the_end_of_a_range_are_kept_for_the_next() {
+    // With gaps in the log librdkafka hands out records after the end; here they are asked for.
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", numbers(0..10)).unwrap();
+    let (_planner, reader) = reader(&params(&broker));
+    reader.read_too_far(0, 4, 7);
+    assert_eq!(texts(&range(&reader, 4, 6)), [["4", "5"]]);
+    assert_eq!(texts(&range(&reader, 6, 9)), [["6", "7", "8"]]);
+    assert_eq!(texts(&range(&reader, 4, 9)), [["4", "5", "6", "7", "8"]]);
+}
+
+#[test]
+fn a_question_that_is_refused_makes_the_batch_empty() {
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", ["x"]).unwrap();
+    let mut stream = start(&["a"], params(&broker));
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    broker.cluster().request_errors(RDKafkaApiKey::ListOffsets, &[refused; 10]);
+    assert_eq!(stream.batch().records, 0);
+    broker.cluster().clear_request_errors(RDKafkaApiKey::ListOffsets);
+    assert_eq!(stream.batch().records, 1);
+    stream.stop();
+}

@@ -1,0 +1,36 @@
+//! Programs over Kafka, on brokers that belong to the test: delivery across kills and stops, and bad input.
+
+mod bad_input;
+mod delivery;
+mod recovery;
+
+use std::time::Duration;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tidemill::kafka::{AutoOffsetReset, KafkaParams};
+
+/// How long a test waits for something that is going to happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn params(brokers: &str, group: &str) -> KafkaParams {
+    KafkaParams::new(brokers).group_id(group).auto_offset_reset(AutoOffsetReset::Earliest)
+}
+
+/// What a group has committed in each partition of a topic; 0 where it has not.
+fn committed(brokers: &str, group: &str, topic: &str, partitions: i32) -> Vec<i64> {
+    let client: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_range(topic, 0, partitions - 1);
+    let committed = client.committed_offsets(list, PATIENCE).unwrap();
+    committed
+        .elements()
+        .iter()
+        .map(|partition| match partition.offset() {
+            Offset::Offset(offset) => offset,
+            _ => 0,
+        })
+        .collect()
+}
