@@ -262,7 +262,9 @@ impl StreamingContextBuilder {
         self
     }
 
-    /// How many jobs run at the same time; by default 1: outputs then run in order, batch after batch.
+    /// How many jobs run at the same time; by default 1: outputs then run in order, batch after batch. With more, an
+    /// output may run for a batch while it, or another, still runs for an earlier one; offsets are committed in order
+    /// all the same.
     pub fn concurrent_jobs(mut self, jobs: usize) -> Self {
         self.config.concurrent_jobs = jobs;
         self
@@ -281,7 +283,7 @@ impl StreamingContextBuilder {
         self
     }
 
-    /// For how long every stream remembers its batches at least.
+    /// For how long every stream remembers its batches at least; by default for as long as its readers need them.
     pub fn remember(mut self, duration: Duration) -> Self {
         self.config.remember = duration;
         self

@@ -10,6 +10,70 @@ use crate::exec::{Runtime, TaskContext};
 /// One partition of a dataset that a source reads when the batch runs.
 ///
 /// Reading must be repeatable: a task that is tried again reads the same records in the same order.
+///
+/// # Examples
+///
+/// An input that counts on by ten in every batch:
+///
+/// ```
+/// use std::ops::Range;
+/// use std::time::Duration;
+/// use tidemill::prelude::*;
+/// use tidemill::{Emitter, InputBatch, ReadPartition, Source, SourceContext};
+///
+/// struct Numbers(Range<u64>);
+///
+/// impl ReadPartition<u64> for Numbers {
+///     fn records(&self) -> Option<u64> {
+///         Some(self.0.end - self.0.start)
+///     }
+///
+///     fn describe(&self) -> String {
+///         format!("numbers {:?}", self.0)
+///     }
+///
+///     fn read(&self, out: &mut Emitter<'_, u64>) -> Result<()> {
+///         self.0.clone().for_each(|n| out.emit(n));
+///         Ok(())
+///     }
+/// }
+///
+/// #[derive(Default)]
+/// struct Counter {
+///     next: u64,
+///     context: Option<SourceContext>,
+/// }
+///
+/// impl Source<u64> for Counter {
+///     fn name(&self) -> String {
+///         "counter".to_string()
+///     }
+///
+///     fn start(&mut self, context: &SourceContext) -> Result<()> {
+///         self.context = Some(context.clone());
+///         Ok(())
+///     }
+///
+///     // Decides what is in the batch; the tasks of the batch read it.
+///     fn batch(&mut self, _: Time) -> Result<Option<InputBatch<u64>>> {
+///         let Some(context) = &self.context else { return Ok(None) };
+///         let numbers = self.next..self.next + 10;
+///         self.next = numbers.end;
+///         let description = format!("{numbers:?}");
+///         Ok(Some(InputBatch { dataset: context.read(vec![Numbers(numbers)], ()), records: 10, description }))
+///     }
+/// }
+///
+/// let context = StreamingContext::builder("counter").batch_interval(Duration::from_millis(10)).build()?;
+/// let (send, sums) = std::sync::mpsc::channel();
+/// context.input(Counter::default()).reduce(|a, b| a + b).foreach_batch(move |sums, _| {
+///     sums.foreach(|sum| send.send(sum).map_err(Error::user))
+/// });
+/// context.start()?;
+/// assert_eq!((sums.recv()?, sums.recv()?), (45, 145));
+/// context.stop(Stop::Now)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait ReadPartition<T>: Send + Sync + 'static {
     /// How many records there are at most, when that is known before reading.
     fn records(&self) -> Option<u64>;

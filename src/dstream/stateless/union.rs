@@ -11,8 +11,8 @@ impl<T: Data> DStream<T> {
     ///
     /// # Errors
     ///
-    /// Streams of different slide durations are reported by `StreamingContext::start`. A batch that one of them does
-    /// not have at a time is an error and stops the context.
+    /// Streams of different slide durations or contexts are reported by `StreamingContext::start`. A batch that one of
+    /// them does not have at a time is an error and stops the context.
     ///
     /// # Examples
     ///
