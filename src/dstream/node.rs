@@ -14,7 +14,10 @@ use crate::time::Time;
 pub(crate) struct Node<T> {
     operator: Box<dyn Operator<T>>,
     site: &'static Location<'static>,
+    /// The name that the program gave it.
     label: OnceLock<String>,
+    /// The variable that the program first bound it to.
+    default_label: OnceLock<String>,
     life: OnceLock<Life>,
     /// The datasets of the batches that somebody may still ask for.
     remembered: Mutex<BTreeMap<Time, Dataset<T>>>,
@@ -43,6 +46,10 @@ pub(crate) struct Edge {
 pub(crate) trait AnyNode: Send + Sync {
     fn name(&self) -> &str;
     fn operator_name(&self) -> &str;
+
+    /// What the operator's id is derived from: its name without that of a variable, which may change at any time.
+    fn lasting_name(&self) -> &str;
+
     fn site(&self) -> &'static Location<'static>;
     fn slide(&self) -> Duration;
     fn parents(&self) -> Vec<Edge>;
@@ -59,7 +66,8 @@ pub(crate) trait AnyNode: Send + Sync {
 impl<T: Data> Node<T> {
     pub(crate) fn new(operator: Box<dyn Operator<T>>, site: &'static Location<'static>) -> Self {
         let remembered = Mutex::new(BTreeMap::new());
-        Node { operator, site, label: OnceLock::new(), life: OnceLock::new(), remembered }
+        let (label, default_label) = (OnceLock::new(), OnceLock::new());
+        Node { operator, site, label, default_label, life: OnceLock::new(), remembered }
     }
 
     /// Returns the dataset of the batch at `time`, the same one however often it is asked for. `None` if `time` is no
@@ -105,6 +113,13 @@ impl<T: Data> Node<T> {
     }
 }
 
+impl<T> Node<T> {
+    /// What the stream is called for as long as it has no name; the first one stays.
+    pub(crate) fn set_default_label(&self, label: &str) {
+        let _ = self.default_label.set(label.to_string());
+    }
+}
+
 /// A time belongs to a stream if it lies a whole number of slides after the zero time, and not at it.
 pub(crate) fn is_valid(time: Time, zero_time: Time, slide: Duration) -> bool {
     time > zero_time && time.is_step_from(slide, zero_time)
@@ -112,7 +127,7 @@ pub(crate) fn is_valid(time: Time, zero_time: Time, slide: Duration) -> bool {
 
 impl<T: Data> Node<T> {
     pub(crate) fn name(&self) -> &str {
-        self.label.get().map_or_else(|| self.operator.name(), String::as_str)
+        self.label.get().or_else(|| self.default_label.get()).map_or_else(|| self.operator.name(), String::as_str)
     }
 
     pub(crate) fn site(&self) -> &'static Location<'static> {
@@ -131,6 +146,10 @@ impl<T: Data> AnyNode for Node<T> {
 
     fn operator_name(&self) -> &str {
         self.operator.name()
+    }
+
+    fn lasting_name(&self) -> &str {
+        self.label.get().map_or_else(|| self.operator.name(), String::as_str)
     }
 
     fn site(&self) -> &'static Location<'static> {
