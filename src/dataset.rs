@@ -101,9 +101,9 @@ impl<T: Data> Dataset<T> {
         self.lineage.partitions()
     }
 
-    /// What the source noted beside the records, if this dataset comes straight from one or through operations that
-    /// keep its partitions.
-    pub(crate) fn source_note<N: 'static>(&self) -> Option<&N> {
+    /// What the source noted beside the records with [`SourceContext::read`](crate::SourceContext::read), if this
+    /// dataset comes straight from one or through operations that keep its partitions: the offset ranges of Kafka, say.
+    pub fn source_note<N: 'static>(&self) -> Option<&N> {
         lineage::source_note(&*self.lineage)?.downcast_ref()
     }
 }

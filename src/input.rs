@@ -114,11 +114,6 @@ impl SourceContext {
     pub fn fail(&self, error: Error) {
         (self.on_error)(error);
     }
-
-    /// For the threads of a source: where their errors go.
-    pub(crate) fn on_error(&self) -> &OnError {
-        &self.on_error
-    }
 }
 
 impl fmt::Debug for SourceContext {

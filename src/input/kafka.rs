@@ -27,7 +27,7 @@ use self::committer::{Committer, Positions};
 use self::offset_range::{OffsetRanges, describe};
 use self::reader::{KafkaPartition, Reader};
 use super::{InputBatch, Source, SourceContext};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::time::{Clock, Time};
 
 pub use offset_range::{HasOffsetRanges, OffsetRange};
@@ -88,13 +88,15 @@ impl Source<KafkaRecord> for DirectSource {
         commit_starts(&planner, &partitions, &first, &starts.committed, &self.params)?;
         let assigned: Vec<_> = partitions.iter().cloned().zip(first.iter().copied()).collect();
         let reader = Arc::new(Reader::new(&config, &assigned, &planner, &self.params)?);
+        let failing = context.clone();
+        let fail: OnError = Arc::new(move |error| failing.fail(error));
         let committer = Committer::start(
             &self.name,
             Arc::clone(&planner),
             Arc::clone(&partitions),
             first.iter().copied().map(Some).collect(),
             self.params.max_outage,
-            context.on_error(),
+            &fail,
         )?;
         let outage = Outage::new(self.params.max_outage);
         let (context, planned) = (context.clone(), VecDeque::new());
