@@ -93,7 +93,7 @@ impl<T: Data> Dataset<T> {
     /// Gives this dataset, and what it was made from, to an operator of the graph, up to what belongs to one already.
     /// `None` leaves to each what it knows of itself.
     pub(crate) fn attribute(&self, origin: Option<&Arc<Origin>>) {
-        lineage::attribute(&*self.lineage, origin);
+        lineage::attribute(self.lineage.any(), origin);
     }
 
     /// How many partitions the dataset has: as many tasks run for an action.
@@ -102,8 +102,8 @@ impl<T: Data> Dataset<T> {
     }
 
     /// What the source noted beside the records with [`SourceContext::read`](crate::SourceContext::read), if this
-    /// dataset comes straight from one or through operations that keep its partitions: the offset ranges of Kafka, say.
+    /// dataset comes straight from one, or through operations that keep its partitions, and the note is an `N`.
     pub fn source_note<N: 'static>(&self) -> Option<&N> {
-        lineage::source_note(&*self.lineage)?.downcast_ref()
+        lineage::source_note(self.lineage.any())?.downcast_ref()
     }
 }

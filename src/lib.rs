@@ -1,4 +1,59 @@
-//! x
+//! Spark Streaming's DStream model as an embedded library: typed micro-batches, from Kafka to an output of yours.
+//!
+//! Records gather for one batch interval and are then worked on as one batch, again and again. A program makes streams
+//! from streams, ends some of them in outputs, and starts the context; each batch then flows through the graph on a pool
+//! of threads, and counts as done when all of its outputs have returned `Ok`.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tidemill::prelude::*;
+//!
+//! let context = StreamingContext::builder("word count").batch_interval(Duration::from_millis(20)).build()?;
+//! let queue = QueueSource::one_at_a_time(); // or `kafka::direct_stream`
+//! queue.push(["to be or", "not to be"]);
+//!
+//! let words = context.input(queue).flat_map(|line: &str| line.split(' ')).map(|word| (word.to_string(), 1));
+//! let counts = words.reduce_by_key_and_window(|a, b| a + b, Duration::from_secs(10), Duration::from_millis(20));
+//!
+//! let (send, tops) = std::sync::mpsc::channel();
+//! counts.foreach_batch(move |counts, batch| {
+//!     let mut counts = counts.collect()?;
+//!     counts.sort_by_key(|(word, count)| (-count, word.clone()));
+//!     send.send((batch.time, counts)).map_err(Error::user)
+//! });
+//! context.start()?;
+//! let (time, top) = tops.recv()?;
+//! println!("{time}: {top:?}");
+//! assert_eq!(top[0], ("be".to_string(), 2));
+//! context.stop(Stop::Gracefully)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Map
+//!
+//! | | |
+//! |---|---|
+//! | [`StreamingContext`] | settings, inputs, start and stop |
+//! | [`DStream`] | a stream of batches and everything that can be made of it; outputs: [`foreach_batch`](DStream::foreach_batch), [`print`](DStream::print) |
+//! | [`Dataset`] | one batch: lazy, in partitions, with actions |
+//! | [`Data`], [`Exchange`], [`Key`] | what records and keys have to be |
+//! | [`kafka`] | the direct stream, its settings and records, a broker for demos and tests |
+//! | [`Source`], [`QueueSource`] | inputs of your own, records at hand |
+//! | [`testing`] | graphs on a manual clock: batches in, batches out |
+//! | [`Listener`], [`Event`] | what happens, batch by batch |
+//! | [`Error`], [`ErrorKind`] | what failed, where and why |
+//! | [`Time`], [`Interval`], [`Clock`] | batch times |
+//!
+//! [`prelude`] has what most programs need. Durations are [`std::time::Duration`]; names are Spark's in snake case.
+//!
+//! # Delivery
+//!
+//! A Kafka record reaches every output at least once: offsets are committed after the outputs of their batch are done.
+//! Nothing but these offsets outlives the program; after a restart windows begin empty.
+//!
+//! # Features
+//!
+//! - `kafka` (default): the Kafka input. Compiles librdkafka, which takes gcc, g++ and make.
 mod codec;
 mod config;
 mod context;
@@ -34,4 +89,25 @@ pub use time::{Clock, Interval, ManualClock, Time};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::dstream::binding::{Probe, name_binding, probe};
+}
+
+/// The programs in the guide and the README are tests.
+#[cfg(all(doctest, feature = "kafka"))]
+mod guide {
+    macro_rules! chapters {
+        ($($chapter:ident: $file:literal,)*) => {
+            $(#[doc = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $file))] struct $chapter;)*
+        };
+    }
+
+    chapters! {
+        Readme: "README.md",
+        Introduction: "guide/src/introduction.md",
+        GettingStarted: "guide/src/getting-started.md",
+        ProgrammingModel: "guide/src/programming-model.md",
+        Windows: "guide/src/windows.md",
+        Kafka: "guide/src/kafka.md",
+        Testing: "guide/src/testing.md",
+        ComingFromSpark: "guide/src/coming-from-spark.md",
+    }
 }

@@ -25,8 +25,20 @@ pub(crate) trait Lineage<T>: AnyLineage {
     }
 }
 
+/// The way from a recipe to what can be said of it whatever its records are. For every recipe; Rust has one of its own
+/// from 1.86 on.
+pub(crate) trait AsAny {
+    fn any(&self) -> &dyn AnyLineage;
+}
+
+impl<L: AnyLineage> AsAny for L {
+    fn any(&self) -> &dyn AnyLineage {
+        self
+    }
+}
+
 /// What can be said of a recipe whatever its records are.
-pub(crate) trait AnyLineage: Send + Sync {
+pub(crate) trait AnyLineage: AsAny + Send + Sync {
     fn header(&self) -> &Header;
 
     /// How many partitions there are.

@@ -27,11 +27,11 @@ macro_rules! narrow_node {
         }
 
         fn parents(&self, visit: &mut dyn FnMut(&dyn $crate::dataset::AnyLineage)) {
-            visit(&*self.parent);
+            visit(self.parent.any());
         }
 
         fn narrow_parent(&self) -> Option<&dyn $crate::dataset::AnyLineage> {
-            Some(&*self.parent)
+            Some(self.parent.any())
         }
     };
 }

@@ -17,7 +17,7 @@ use super::{AnyLineage, Dataset, Flow, Header, Lineage, Sink};
 use crate::data::{Data, Exchange, KEY_GROUPS, Key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{Block, Runtime, ShuffleId, TaskContext};
-use block::MapBlock;
+use block::{MapBlock, SharedBlock};
 
 /// What a keyed operation does with the values of one key. Values arrive in the order of the map tasks.
 pub(crate) trait Aggregate: Send + Sync + 'static {
@@ -142,7 +142,7 @@ impl<K: Key, V: Exchange, A: Aggregate<Value = V>> Lineage<(K, A::Output)> for S
 }
 
 impl<K: Key, V: Exchange, A: Aggregate<Value = V>> Shuffled<K, V, A> {
-    fn open(&self, map: usize, block: Option<Block>) -> Result<Arc<MapBlock<K, V, A::Combiner>>> {
+    fn open(&self, map: usize, block: Option<Block>) -> Result<SharedBlock<K, A>> {
         let wrong = |what: &str| Error::new(ErrorKind::Internal, format!("the block of map task {map} {what}"));
         match block {
             None => Err(wrong("is not in the shuffle store")),
@@ -168,7 +168,7 @@ impl<K: Key, V: Exchange, A: Aggregate<Value = V>> AnyLineage for Shuffled<K, V,
     }
 
     fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
-        visit(&*self.parent);
+        visit(self.parent.any());
     }
 
     fn shuffle(&self) -> Option<&dyn ShuffleMap> {

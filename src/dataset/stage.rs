@@ -20,7 +20,7 @@ impl<T: Data> Dataset<T> {
         task: impl for<'t> Fn(&'t dyn Lineage<T>, usize, &TaskContext<'t>) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
         let lineage = &**self.lineage();
-        run_shuffles(lineage, self.runtime())?;
+        run_shuffles(lineage.any(), self.runtime())?;
         let results: Vec<Mutex<Option<R>>> = (0..self.num_partitions()).map(|_| Mutex::new(None)).collect();
         let stage = Stage {
             origin: lineage.header().origin(),

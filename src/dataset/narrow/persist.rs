@@ -89,11 +89,11 @@ impl<T: Data> AnyLineage for Persist<T> {
 
     fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
         if (0..self.slots.len()).any(|partition| self.slot(partition).is_none()) {
-            visit(&*self.parent);
+            visit(self.parent.any());
         }
     }
 
     fn narrow_parent(&self) -> Option<&dyn AnyLineage> {
-        Some(&*self.parent)
+        Some(self.parent.any())
     }
 }

@@ -80,6 +80,6 @@ impl<T: Data> AnyLineage for Union<T> {
     }
 
     fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
-        self.parts.iter().for_each(|(_, part)| visit(&**part));
+        self.parts.iter().for_each(|(_, part)| visit(part.any()));
     }
 }

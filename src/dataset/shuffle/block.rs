@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Aggregate;
 use super::table::Entry;
 use crate::codec;
 use crate::data::{Exchange, Key, hash_key};
@@ -22,6 +23,9 @@ struct Wire<K, V, C> {
     values: Vec<Vec<(K, V)>>,
     combined: Vec<Vec<(K, C)>>,
 }
+
+/// A block of an aggregation, as the reduce side shares it.
+pub(super) type SharedBlock<K, A> = Arc<MapBlock<K, <A as Aggregate>::Value, <A as Aggregate>::Combiner>>;
 
 impl<K: Key, V: Exchange, C: Exchange> MapBlock<K, V, C> {
     pub(super) fn buckets(&self) -> usize {

@@ -12,7 +12,8 @@ use crate::time::Time;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Batch {
-    /// The batch time. With the partition it makes a key under which a write can be repeated without harm.
+    /// The batch time: the same however often a task of the batch is tried. It is no name for the records: read again
+    /// after a restart, they may come in another batch.
     pub time: Time,
     /// The place of the output operation among the outputs of the program, from 0.
     pub output: usize,

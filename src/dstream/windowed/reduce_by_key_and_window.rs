@@ -116,8 +116,11 @@ struct Sliding<K, V, F, I> {
 /// What is kept from one window to the next.
 struct Shared<K, V, F, I> {
     reducer: Reducer<F, I>,
-    partitions: Mutex<Vec<Arc<Mutex<Kept<K, V>>>>>,
+    partitions: Mutex<Partitions<K, V>>,
 }
+
+/// What is kept of each partition.
+type Partitions<K, V> = Vec<Arc<Mutex<Kept<K, V>>>>;
 
 /// The panes of one partition.
 struct Kept<K, V> {
@@ -179,7 +182,7 @@ struct Window<K, V, F, I> {
     /// All panes of the window, for the case that the kept ones are of no use.
     panes: Vec<(Time, Dataset<(K, V)>)>,
     shared: Arc<Shared<K, V, F, I>>,
-    kept: Vec<Arc<Mutex<Kept<K, V>>>>,
+    kept: Partitions<K, V>,
 }
 
 impl<K: Key, V: Exchange, F, I> Window<K, V, F, I>
@@ -271,7 +274,7 @@ where
     }
 
     fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
-        self.new_panes(self.oldest()).for_each(|(_, pane)| visit(&**pane.lineage()));
+        self.new_panes(self.oldest()).for_each(|(_, pane)| visit(pane.lineage().any()));
     }
 }
 

@@ -32,7 +32,7 @@ pub enum AutoOffsetReset {
 /// let params = KafkaParams::new("localhost:9092")
 ///     .group_id("clicks-per-user")
 ///     .auto_offset_reset(AutoOffsetReset::Earliest)
-///     .set("security.protocol", "ssl");
+///     .set("client.id", "clicks-eu");
 /// ```
 #[derive(Clone)]
 pub struct KafkaParams {
