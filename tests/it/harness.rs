@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use tidemill::testing::{IntoBatch, TestRun};
 use tidemill::{
     BatchInfo, Clock, DStream, Data, Error, ErrorKind, Event, InputBatch, ManualClock, Result, Source, SourceContext,
-    StreamingContext, StreamingContextBuilder, Time,
+    Stop, StreamingContext, StreamingContextBuilder, Time,
 };
 
 /// The batch interval of all tests that do not say otherwise.
@@ -116,7 +116,8 @@ impl Run {
         Run { context, clock, events }
     }
 
-    /// Makes a stream of numbers with an output that does nothing, to have something to run.
+    /// Makes a stream of a scripted source; the calls that it gets can be read from the channel.
+    #[track_caller]
     pub(crate) fn source<T: Data>(&self, scripted: Scripted<T>) -> (DStream<T>, Receiver<Call>) {
         let (source, calls) = scripted.connect();
         (self.context.input(source), calls)
@@ -148,16 +149,36 @@ impl Run {
         }
     }
 
+    /// Waits until the context has ended by itself, and says how.
+    #[track_caller]
+    pub(crate) fn ended(&self) -> Result<()> {
+        match self.context.await_termination_or_timeout(IN_VAIN) {
+            Ok(has_ended) => {
+                assert!(has_ended, "the context was to end and did not");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stops the context from another thread, and lets `meanwhile` run until the stop has returned.
+    pub(crate) fn stop_while(&self, how: Stop, mut meanwhile: impl FnMut()) -> Result<()> {
+        std::thread::scope(|scope| {
+            let (sender, stopped) = unbounded();
+            let context = &self.context;
+            scope.spawn(move || sender.send(context.stop(how)));
+            loop {
+                match stopped.recv_timeout(Duration::from_millis(1)) {
+                    Ok(outcome) => return outcome,
+                    Err(_) => meanwhile(),
+                }
+            }
+        })
+    }
+
     /// Stops gracefully while the clock goes on: the last tick needs it to.
     pub(crate) fn stop_gracefully(&self) -> Result<()> {
-        std::thread::scope(|scope| {
-            let stopping = scope.spawn(|| self.context.stop(tidemill::Stop::Gracefully));
-            while !stopping.is_finished() {
-                self.tick();
-                std::thread::yield_now();
-            }
-            stopping.join().expect("a stop does not panic")
-        })
+        self.stop_while(Stop::Gracefully, || self.tick())
     }
 }
 
@@ -204,6 +225,36 @@ impl<T: Data> Scripted<T> {
             let _ = calls.send(call);
         }
         (self.script)(call)
+    }
+}
+
+/// A gate that closures wait at until the test lets them through: each once, or all of them.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    arrived: (Sender<()>, Receiver<()>),
+    open: (Sender<()>, Receiver<()>),
+}
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        Gate { arrived: unbounded(), open: unbounded() }
+    }
+
+    /// Waits to be let through.
+    pub(crate) fn pass(&self) {
+        let _ = self.arrived.0.send(());
+        let _ = self.open.1.recv_timeout(IN_VAIN);
+    }
+
+    /// Waits until somebody stands at the gate.
+    #[track_caller]
+    pub(crate) fn wait(&self) {
+        next(&self.arrived.1);
+    }
+
+    /// Lets this many through, now or later.
+    pub(crate) fn let_through(&self, count: usize) {
+        (0..count).for_each(|_| drop(self.open.0.send(())));
     }
 }
 
