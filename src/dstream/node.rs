@@ -77,12 +77,14 @@ impl<T: Data> Node<T> {
             return Ok(Some(dataset.clone()));
         }
         let life = self.life().ok_or_else(|| {
-            Error::new(ErrorKind::State, "a batch was asked for before the context was started").within(self.place())
+            let message = "a batch was asked for before the context was started";
+            Error::new(ErrorKind::State, message).within_operator(|| self.place())
         })?;
         if !is_valid(time, life.zero_time, self.operator.slide()) {
             return Ok(None);
         }
-        let Some(dataset) = self.operator.compute(time)? else { return Ok(None) };
+        let computed = self.operator.compute(time).map_err(|error| error.within_operator(|| self.place()))?;
+        let Some(dataset) = computed else { return Ok(None) };
         let dataset = if life.keep { dataset.persist() } else { dataset };
         dataset.attribute(if self.operator.runs_user_code() { None } else { Some(&life.origin) });
         self.remembered().insert(time, dataset.clone());
@@ -92,7 +94,7 @@ impl<T: Data> Node<T> {
     /// The error of an operator that needs a batch which this stream does not have.
     pub(crate) fn no_batch(&self, time: Time, by: &str) -> Error {
         let message = format!("the stream has no batch at {time}, and {by} needs one");
-        Error::new(ErrorKind::Input, message).within(self.place())
+        Error::new(ErrorKind::Input, message).within_operator(|| self.place())
     }
 
     /// Names the stream; comes back with the name it has already.
