@@ -36,6 +36,11 @@ use tidemill::prelude::*;
 use tidemill::{BatchInfo, Clock, Event};
 
 fn main() -> ExitCode {
+    // What the engine and librdkafka have to warn of goes to standard error.
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(std::io::stderr)
+        .init();
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -93,7 +93,7 @@ impl StreamingContext {
         match self.status.state() {
             State::Initialized => {}
             state => {
-                let message = format!("the context was started before and is {state:?}: build another one");
+                let message = format!("the context is {state:?} and cannot be started: build another one");
                 return Err(Error::new(ErrorKind::State, message));
             }
         }
@@ -105,7 +105,9 @@ impl StreamingContext {
             }
             Err(error) => {
                 self.graph.close();
-                self.bus.stop();
+                let clock = &self.config.clock;
+                // The error of the start is the one to tell.
+                let _ = self.bus.stop(&clock.alarm(clock.now() + self.config.stop_timeout()));
                 self.status.set(State::Stopped);
                 Err(error)
             }
@@ -154,8 +156,8 @@ impl StreamingContext {
     ///
     /// # Errors
     ///
-    /// The error that ended the context before; an input that could not commit; jobs that ran past the timeout, each
-    /// named. From a thread of the context itself (an output operation, a listener) a stop is refused: it would wait
+    /// The error that ended the context before; an input that could not commit; what ran past the timeout (jobs, a
+    /// source, a listener), each named. From a thread of the context itself (an output operation, a listener) a stop is refused: it would wait
     /// for itself.
     pub fn stop(&self, how: Stop) -> Result<()> {
         if crate::event_loop::is_own_thread() {
@@ -163,13 +165,16 @@ impl StreamingContext {
                            tell another thread to stop the context";
             return Err(Error::new(ErrorKind::State, message));
         }
-        let taken = self.scheduler().take();
-        let outcome = match taken {
-            Some(scheduler) => scheduler.stop(how, self.config.stop_timeout(), &self.status),
+        // Held to the end: who stops at the same time waits too.
+        let mut scheduler = self.scheduler();
+        let clock = &self.config.clock;
+        let deadline = clock.now() + self.config.stop_timeout();
+        let outcome = match scheduler.take() {
+            Some(scheduler) => scheduler.stop(how, deadline, &self.status),
             None => Ok(()),
         };
         self.graph.close();
-        self.bus.stop();
+        let outcome = outcome.and(self.bus.stop(&clock.alarm(deadline)));
         self.status.set(State::Stopped);
         self.status.outcome().and(outcome)
     }
@@ -222,6 +227,15 @@ impl StreamingContext {
 
 impl Drop for StreamingContext {
     fn drop(&mut self) {
+        if crate::event_loop::is_own_thread() {
+            // A closure of the graph held the last handle: this thread is one of those that a stop would wait for.
+            if let Some(scheduler) = self.scheduler().take() {
+                scheduler.abandon(&self.status);
+            }
+            self.graph.close();
+            self.bus.abandon();
+            return self.status.set(State::Stopped);
+        }
         if let Err(error) = self.stop(Stop::Now) {
             if !self.status.has_failed() {
                 tracing::error!(%error, "the context was dropped and did not stop well");

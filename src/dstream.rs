@@ -4,6 +4,7 @@
 //! (which times are valid, what is remembered, that a stream used twice is computed once) is in `node.rs`. What looks
 //! at one batch only is lifted from `dataset`.
 
+pub(crate) mod binding;
 mod foreach;
 mod graph;
 mod input;
@@ -60,6 +61,13 @@ impl<T> Clone for DStream<T> {
     }
 }
 
+impl<T> DStream<T> {
+    /// Names the stream after a variable, unless it has a name.
+    fn name_after_binding(&self, variable: &str) {
+        self.node.set_default_label(variable);
+    }
+}
+
 impl<T: Data> fmt::Debug for DStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DStream({} at {})", self.node.name(), self.node.site())
@@ -105,6 +113,8 @@ impl<T: Data> DStream<T> {
     }
 
     /// Gives the stream a name, for errors, events and metrics: instead of `map`, say, `clicks per user`.
+    ///
+    /// The attribute [`pipeline`](macro@crate::pipeline) names streams after their variables; this name wins.
     ///
     /// # Examples
     ///

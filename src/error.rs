@@ -60,13 +60,15 @@ struct Inner {
     message: String,
     /// Innermost first.
     places: Vec<String>,
+    /// Whether one of the places is an operator.
+    has_operator: bool,
     cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     /// Creates an error of a kind, with a message for people.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error(Arc::new(Inner { kind, message: message.into(), places: Vec::new(), cause: None }))
+        Error(Arc::new(Inner { kind, message: message.into(), places: Vec::new(), has_operator: false, cause: None }))
     }
 
     /// Wraps an error of the program, to be returned with `?` from a fallible closure.
@@ -94,6 +96,16 @@ impl Error {
     pub fn within(mut self, place: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.0).places.push(place.into());
         self
+    }
+
+    /// Names the operator it happened in. An error passes the operators that read this one too; they stay unnamed.
+    #[must_use]
+    pub(crate) fn within_operator(mut self, place: impl FnOnce() -> String) -> Self {
+        if self.0.has_operator {
+            return self;
+        }
+        Arc::make_mut(&mut self.0).has_operator = true;
+        self.within(place())
     }
 
     /// What went wrong, to match on.
@@ -178,5 +190,13 @@ mod tests {
         let second = first.clone().within("partition 1");
         assert_eq!(first.to_string(), "failed");
         assert_eq!(second.to_string(), "partition 1: failed");
+    }
+
+    #[test]
+    fn the_innermost_operator_is_named() {
+        let error =
+            Error::new(ErrorKind::User, "no").within_operator(|| "operator map".to_string()).within("batch 1 ms");
+        let error = error.within_operator(|| "operator window".to_string());
+        assert_eq!(error.to_string(), "batch 1 ms: operator map: no");
     }
 }

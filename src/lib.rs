@@ -82,7 +82,14 @@ pub use id::StreamId;
 pub use input::{InputBatch, QueueSource, Source, SourceContext};
 pub use listener::{BatchInfo, Event, InputInfo, Listener, OutputInfo};
 pub use scheduler::{State, Stop};
+pub use tidemill_macros::pipeline;
 pub use time::{Clock, Interval, ManualClock, Time};
+
+/// What macros expand to. Not for programs: it changes without notice.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::dstream::binding::{Probe, name_binding, probe};
+}
 
 /// The programs in the guide and the README are tests.
 #[cfg(all(doctest, feature = "kafka"))]

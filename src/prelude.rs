@@ -8,3 +8,4 @@ pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::input::QueueSource;
 pub use crate::scheduler::{State, Stop};
 pub use crate::time::Time;
+pub use tidemill_macros::pipeline;

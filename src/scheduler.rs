@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded, unbounded};
+use crossbeam_channel::{RecvError, RecvTimeoutError, Sender, bounded, select_biased, unbounded};
 
 use crate::dstream::DStreamGraph;
 use crate::error::{Error, ErrorKind, OnError, Result};
@@ -109,10 +109,9 @@ impl Scheduler {
         Ok(Scheduler { timer, events, generator, workers, clock: with.clock.clone() })
     }
 
-    /// Ends everything, within `timeout`. Whatever is then still running is left to itself and named in the error.
-    pub(crate) fn stop(self, how: Stop, timeout: Duration, status: &Status) -> Result<()> {
+    /// Ends everything by `deadline`. Whatever is then still running is left to itself and named in the error.
+    pub(crate) fn stop(self, how: Stop, deadline: Time, status: &Status) -> Result<()> {
         let Scheduler { timer, events, generator, workers, clock } = self;
-        let deadline = clock.now() + timeout;
         // A context that has failed does not plan another batch.
         if how == Stop::Gracefully && !status.has_failed() {
             timer.stop_after_next_tick(deadline);
@@ -122,11 +121,19 @@ impl Scheduler {
         }
         let (reply, outcome) = bounded(1);
         let finish = GeneratorEvent::Finish { deadline, reply };
-        // The generator may have ended with an error, which has been reported.
         let outcome = match events.send(finish) {
-            Ok(()) => outcome.recv().unwrap_or(Ok(())),
-            Err(_) => Ok(()),
+            Ok(()) => select_biased! {
+                recv(outcome) -> outcome => outcome,
+                // The generator answers by then, unless a source or a closure keeps it from it.
+                recv(clock.alarm(deadline)) -> _ => match outcome.recv_timeout(GRACE) {
+                    Err(RecvTimeoutError::Timeout) => Ok(Err(left_undone(&status.held_up()))),
+                    answered => answered.map_err(|_| RecvError),
+                },
+            },
+            Err(_) => Err(RecvError),
         };
+        // The generator may have ended with an error, which has been reported.
+        let outcome = outcome.unwrap_or(Ok(()));
         drop(events);
         if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Timeout) {
             workers.into_iter().for_each(Thread::leave);
@@ -137,4 +144,24 @@ impl Scheduler {
         workers.into_iter().for_each(Thread::join);
         outcome
     }
+
+    /// Tells everything to end and waits for nothing: for a thread of the context itself, which lets go of it.
+    pub(crate) fn abandon(self, status: &Status) {
+        let Scheduler { timer, events, generator, workers, clock } = self;
+        status.drop_queued_jobs();
+        timer.stop();
+        let (reply, _) = bounded(1);
+        // The generator may have ended with an error.
+        let _ = events.send(GeneratorEvent::Finish { deadline: clock.now(), reply });
+        workers.into_iter().for_each(Thread::leave);
+        generator.leave();
+    }
+}
+
+/// For how long the generator may be late with its answer, in real time.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The error of a stop that ran out of time.
+fn left_undone(what: &str) -> Error {
+    Error::new(ErrorKind::Timeout, format!("stopping took too long; left undone: {what}"))
 }

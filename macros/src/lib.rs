@@ -1,1 +1,53 @@
-//! Macros.
+//! The macros of [`tidemill`](https://docs.rs/tidemill), which exports them: use them from there.
+//!
+//! Entry points only: each macro is a function on `proc_macro2` tokens in a file of its own.
+
+mod pipeline;
+
+use proc_macro::TokenStream;
+
+/// Names the streams of a graph-building function after the variables they are bound to.
+///
+/// Errors, events and metrics then say `operator clicks_per_user (main.rs:12)` instead of
+/// `operator reduce_by_key (main.rs:12)`. It is as if [`named`] had been called on every stream that a `let` binds to
+/// one name, but weaker: a name given with `named` wins, before the binding or after it, and so does that of an
+/// earlier binding. State in checkpoints is found by the names given with `named` only, so that variables may be
+/// renamed and the attribute may come and go.
+///
+/// It goes on any function with a body: `main`, an `async fn`, a generic one, a method.
+///
+/// # Examples
+///
+/// ```
+/// use tidemill::prelude::*;
+/// use tidemill::testing;
+///
+/// #[tidemill::pipeline]
+/// fn large_shares(numbers: DStream<i32>) -> DStream<i32> {
+///     let shares = numbers.map(|n| 100 / n);
+///     let large = shares.filter(|n| *n > 10);
+///     large
+/// }
+///
+/// let error = testing::run([vec![0]], large_shares).unwrap_err();
+/// assert!(error.to_string().contains("operator shares"), "{error}");
+/// ```
+///
+/// # What is named
+///
+/// `let name = ...;`, also with `mut` or a type, also in nested blocks, if the value is a `DStream` and the name is
+/// used later on. Everything else is as it was written: bindings of other types, destructuring, `let ... else`,
+/// variables that are declared first and assigned later, and what closures, `async` blocks, nested functions and macro
+/// calls contain. In a `const fn` nothing is named.
+///
+/// What is added refers to `::tidemill`: the dependency has to keep its name.
+///
+/// # Errors
+///
+/// Arguments, anything but a function, and a function without a body do not compile.
+///
+/// [`named`]: https://docs.rs/tidemill/latest/tidemill/struct.DStream.html#method.named
+#[proc_macro_attribute]
+pub fn pipeline(args: TokenStream, item: TokenStream) -> TokenStream {
+    pipeline::expand(args.into(), item.into()).into()
+}

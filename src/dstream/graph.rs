@@ -169,8 +169,8 @@ impl DStreamGraph {
         let mut siblings: BTreeMap<(String, Vec<OperatorId>), u32> = BTreeMap::new();
         for (node, needs) in nodes.iter().zip(&needs) {
             let parents: Vec<_> = node.parents().iter().filter_map(|edge| edge.node.operator_id()).collect();
-            let sibling = siblings.entry((node.name().to_string(), parents.clone())).or_default();
-            let operator = OperatorId::derive(node.name(), &parents, *sibling);
+            let sibling = siblings.entry((node.lasting_name().to_string(), parents.clone())).or_default();
+            let operator = OperatorId::derive(node.lasting_name(), &parents, *sibling);
             *sibling += 1;
             node.set_life(Life {
                 zero_time,

@@ -7,7 +7,7 @@ use super::node::Edge;
 use super::{DStream, GraphBuilder, Operator};
 use crate::data::Data;
 use crate::dataset::Dataset;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::id::StreamId;
 use crate::input::{Source, SourceContext};
 use crate::listener::InputInfo;
@@ -30,6 +30,10 @@ struct Connected<T> {
 
 struct State<T> {
     source: Box<dyn Source<T>>,
+    /// Whether the source has something to let go of.
+    started: bool,
+    /// The last batch time that the source was asked for: it is asked once, also where it has no batch.
+    asked_up_to: Option<Time>,
     planned: Vec<InputInfo>,
 }
 
@@ -37,6 +41,8 @@ struct State<T> {
 pub(crate) trait AnyInput: Send + Sync {
     fn start(&self, context: &SourceContext) -> Result<()>;
     fn completed(&self, time: Time) -> Result<()>;
+
+    /// Stops the source if it was started.
     fn stop(&self, timeout: Duration) -> Result<()>;
 
     /// What was planned since the last call.
@@ -51,7 +57,8 @@ impl<T: Data> DStream<T> {
         site: &'static Location<'static>,
     ) -> DStream<T> {
         let name = source.name();
-        let state = Mutex::new(State { source: Box::new(source), planned: Vec::new() });
+        let state = State { source: Box::new(source), started: false, asked_up_to: None, planned: Vec::new() };
+        let state = Mutex::new(state);
         let source = Arc::new(Connected { stream: graph.next_stream(), name: name.clone(), site, state });
         let operator = Input { name, slide: graph.batch_interval(), source: Arc::clone(&source) };
         let stream = DStream::build(graph, operator, site);
@@ -75,13 +82,16 @@ impl<T: Data> Operator<T> for Input<T> {
 
     fn compute(&self, at: Time) -> Result<Option<Dataset<T>>> {
         let input = &self.source;
-        let mut state = input.state();
-        let batch = state.source.batch(at).map_err(|error| input.blame(error))?;
-        Ok(batch.map(|batch| {
-            let name = input.name.clone();
-            state.planned.push(InputInfo::new(input.stream, name, batch.records, batch.description));
-            batch.dataset
-        }))
+        input.ask("batch", |state| {
+            if state.asked_up_to.is_some_and(|asked| at <= asked) {
+                return Ok(None);
+            }
+            state.asked_up_to = Some(at);
+            let Some(batch) = state.source.batch(at)? else { return Ok(None) };
+            let info = InputInfo::new(input.stream, input.name.clone(), batch.records, batch.description);
+            state.planned.push(info);
+            Ok(Some(batch.dataset))
+        })
     }
 }
 
@@ -90,22 +100,34 @@ impl<T> Connected<T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn blame(&self, error: Error) -> Error {
-        error.within(format!("input {} ({}:{})", self.name, self.site.file(), self.site.line()))
+    /// Runs a method of the source: an error or a panic comes back with the name of the input and the line that made
+    /// it.
+    fn ask<R>(&self, method: &str, call: impl FnOnce(&mut State<T>) -> Result<R>) -> Result<R> {
+        let mut state = self.state();
+        let outcome = guarded(
+            || call(&mut state),
+            |said| Error::new(ErrorKind::Input, format!("its method `{method}` panicked: {said}")),
+        );
+        let place = || format!("input {} ({}:{})", self.name, self.site.file(), self.site.line());
+        outcome.map_err(|error| error.within_operator(place))
     }
 }
 
 impl<T: Data> AnyInput for Connected<T> {
     fn start(&self, context: &SourceContext) -> Result<()> {
-        self.state().source.start(context).map_err(|error| self.blame(error))
+        self.ask("start", |state| {
+            state.source.start(context)?;
+            state.started = true;
+            Ok(())
+        })
     }
 
     fn completed(&self, time: Time) -> Result<()> {
-        self.state().source.completed(time).map_err(|error| self.blame(error))
+        self.ask("completed", |state| state.source.completed(time))
     }
 
     fn stop(&self, timeout: Duration) -> Result<()> {
-        self.state().source.stop(timeout).map_err(|error| self.blame(error))
+        self.ask("stop", |state| if state.started { state.source.stop(timeout) } else { Ok(()) })
     }
 
     fn take_planned(&self) -> Vec<InputInfo> {

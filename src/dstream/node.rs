@@ -14,7 +14,10 @@ use crate::time::Time;
 pub(crate) struct Node<T> {
     operator: Box<dyn Operator<T>>,
     site: &'static Location<'static>,
+    /// The name that the program gave it.
     label: OnceLock<String>,
+    /// The variable that the program first bound it to.
+    default_label: OnceLock<String>,
     life: OnceLock<Life>,
     /// The datasets of the batches that somebody may still ask for.
     remembered: Mutex<BTreeMap<Time, Dataset<T>>>,
@@ -43,6 +46,10 @@ pub(crate) struct Edge {
 pub(crate) trait AnyNode: Send + Sync {
     fn name(&self) -> &str;
     fn operator_name(&self) -> &str;
+
+    /// What the operator's id is derived from: its name without that of a variable, which may change at any time.
+    fn lasting_name(&self) -> &str;
+
     fn site(&self) -> &'static Location<'static>;
     fn slide(&self) -> Duration;
     fn parents(&self) -> Vec<Edge>;
@@ -59,7 +66,8 @@ pub(crate) trait AnyNode: Send + Sync {
 impl<T: Data> Node<T> {
     pub(crate) fn new(operator: Box<dyn Operator<T>>, site: &'static Location<'static>) -> Self {
         let remembered = Mutex::new(BTreeMap::new());
-        Node { operator, site, label: OnceLock::new(), life: OnceLock::new(), remembered }
+        let (label, default_label) = (OnceLock::new(), OnceLock::new());
+        Node { operator, site, label, default_label, life: OnceLock::new(), remembered }
     }
 
     /// Returns the dataset of the batch at `time`, the same one however often it is asked for. `None` if `time` is no
@@ -69,12 +77,14 @@ impl<T: Data> Node<T> {
             return Ok(Some(dataset.clone()));
         }
         let life = self.life().ok_or_else(|| {
-            Error::new(ErrorKind::State, "a batch was asked for before the context was started").within(self.place())
+            let message = "a batch was asked for before the context was started";
+            Error::new(ErrorKind::State, message).within_operator(|| self.place())
         })?;
         if !is_valid(time, life.zero_time, self.operator.slide()) {
             return Ok(None);
         }
-        let Some(dataset) = self.operator.compute(time)? else { return Ok(None) };
+        let computed = self.operator.compute(time).map_err(|error| error.within_operator(|| self.place()))?;
+        let Some(dataset) = computed else { return Ok(None) };
         let dataset = if life.keep { dataset.persist() } else { dataset };
         dataset.attribute(if self.operator.runs_user_code() { None } else { Some(&life.origin) });
         self.remembered().insert(time, dataset.clone());
@@ -84,7 +94,7 @@ impl<T: Data> Node<T> {
     /// The error of an operator that needs a batch which this stream does not have.
     pub(crate) fn no_batch(&self, time: Time, by: &str) -> Error {
         let message = format!("the stream has no batch at {time}, and {by} needs one");
-        Error::new(ErrorKind::Input, message).within(self.place())
+        Error::new(ErrorKind::Input, message).within_operator(|| self.place())
     }
 
     /// Names the stream; comes back with the name it has already.
@@ -105,6 +115,13 @@ impl<T: Data> Node<T> {
     }
 }
 
+impl<T> Node<T> {
+    /// What the stream is called for as long as it has no name; the first one stays.
+    pub(crate) fn set_default_label(&self, label: &str) {
+        let _ = self.default_label.set(label.to_string());
+    }
+}
+
 /// A time belongs to a stream if it lies a whole number of slides after the zero time, and not at it.
 pub(crate) fn is_valid(time: Time, zero_time: Time, slide: Duration) -> bool {
     time > zero_time && time.is_step_from(slide, zero_time)
@@ -112,7 +129,7 @@ pub(crate) fn is_valid(time: Time, zero_time: Time, slide: Duration) -> bool {
 
 impl<T: Data> Node<T> {
     pub(crate) fn name(&self) -> &str {
-        self.label.get().map_or_else(|| self.operator.name(), String::as_str)
+        self.label.get().or_else(|| self.default_label.get()).map_or_else(|| self.operator.name(), String::as_str)
     }
 
     pub(crate) fn site(&self) -> &'static Location<'static> {
@@ -131,6 +148,10 @@ impl<T: Data> AnyNode for Node<T> {
 
     fn operator_name(&self) -> &str {
         self.operator.name()
+    }
+
+    fn lasting_name(&self) -> &str {
+        self.label.get().map_or_else(|| self.operator.name(), String::as_str)
     }
 
     fn site(&self) -> &'static Location<'static> {

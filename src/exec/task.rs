@@ -29,7 +29,7 @@ impl<'t> TaskContext<'t> {
         outcome.map_err(|error| {
             let error = error.within(format!("partition {}", self.partition));
             match self.running.get() {
-                Some(origin) => error.within(origin.to_string()),
+                Some(origin) => error.within_operator(|| origin.to_string()),
                 None => error,
             }
         })

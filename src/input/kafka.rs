@@ -27,7 +27,7 @@ use self::committer::{Committer, Positions};
 use self::offset_range::{OffsetRanges, describe};
 use self::reader::{KafkaPartition, Reader};
 use super::{InputBatch, Source, SourceContext};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::time::{Clock, Time};
 
 pub use offset_range::{HasOffsetRanges, OffsetRange};
@@ -88,13 +88,15 @@ impl Source<KafkaRecord> for DirectSource {
         commit_starts(&planner, &partitions, &first, &starts.committed, &self.params)?;
         let assigned: Vec<_> = partitions.iter().cloned().zip(first.iter().copied()).collect();
         let reader = Arc::new(Reader::new(&config, &assigned, &planner, &self.params)?);
+        let failing = context.clone();
+        let fail: OnError = Arc::new(move |error| failing.fail(error));
         let committer = Committer::start(
             &self.name,
             Arc::clone(&planner),
             Arc::clone(&partitions),
             first.iter().copied().map(Some).collect(),
             self.params.max_outage,
-            context.on_error(),
+            &fail,
         )?;
         let outage = Outage::new(self.params.max_outage);
         let (context, planned) = (context.clone(), VecDeque::new());
@@ -243,7 +245,8 @@ fn find_partitions(
     }
     let mut partitions = Vec::new();
     for topic in subscription.topic_names() {
-        let count = planner.partitions(topic, params.start_timeout).map_err(|unanswered| {
+        let count = client::ask_until_ready(params.start_timeout, |timeout| planner.partitions(topic, timeout));
+        let count = count.map_err(|unanswered| {
             unanswered.error(&format!("topic {topic} cannot be looked up at the Kafka brokers {brokers}"))
         })?;
         let count = count.ok_or_else(|| {
@@ -276,9 +279,12 @@ fn find_starts(planner: &Planner, partitions: &[TopicPartition], params: &KafkaP
         }
     };
     let what = format!("the committed offsets of group {group} cannot be read");
-    let committed = complete(&what, planner.committed(partitions, timeout))?;
-    let beginnings = complete("the first offsets cannot be read", planner.beginnings(partitions, timeout))?;
-    let ends = complete("the last offsets cannot be read", planner.ends(partitions, timeout))?;
+    let ready = client::ask_until_ready(timeout, |timeout| planner.committed(partitions, timeout));
+    let committed = complete(&what, ready)?;
+    let ready = client::ask_until_ready(timeout, |timeout| planner.beginnings(partitions, timeout));
+    let beginnings = complete("the first offsets cannot be read", ready)?;
+    let ready = client::ask_until_ready(timeout, |timeout| planner.ends(partitions, timeout));
+    let ends = complete("the last offsets cannot be read", ready)?;
     // A stream commits where it starts in every partition: one that has no offset beside others that do was added since.
     let is_new = |topic: &str| {
         partitions.iter().zip(&committed).any(|(other, offset)| *other.topic == *topic && offset.is_some())

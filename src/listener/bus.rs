@@ -1,11 +1,12 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use crossbeam_channel::{Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select_biased};
 
 use super::{Event, Listener};
-use crate::error::{OnError, Result};
+use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::event_loop::Thread;
 
 /// How many events wait for slow listeners before further ones are dropped.
@@ -14,8 +15,15 @@ const QUEUE: usize = 10_000;
 /// Carries events to the listeners. Posting never waits.
 pub(crate) struct ListenerBus {
     listeners: Arc<Mutex<Vec<Box<dyn Listener>>>>,
-    running: Mutex<Option<(Sender<Event>, Thread)>>,
+    running: Mutex<Option<Running>>,
     dropped: AtomicU64,
+}
+
+struct Running {
+    events: Sender<Event>,
+    /// Nothing is ever sent: it closes when the thread has ended.
+    ended: Receiver<()>,
+    thread: Thread,
 }
 
 impl ListenerBus {
@@ -30,21 +38,24 @@ impl ListenerBus {
 
     pub(crate) fn start(&self, on_error: OnError) -> Result<()> {
         let (sender, events) = bounded::<Event>(QUEUE);
+        let (ends, ended) = bounded(0);
         let listeners = Arc::clone(&self.listeners);
         let body = move || {
+            let _ends: Sender<()> = ends;
             for event in events {
                 lock(&listeners).iter_mut().for_each(|listener| listener.on_event(&event));
             }
             Ok(())
         };
-        *lock(&self.running) = Some((sender, Thread::spawn("tidemill-listeners", on_error, body)?));
+        let thread = Thread::spawn("tidemill-listeners", on_error, body)?;
+        *lock(&self.running) = Some(Running { events: sender, ended, thread });
         Ok(())
     }
 
     pub(crate) fn post(&self, event: Event) {
         let running = lock(&self.running);
-        let Some((sender, _)) = &*running else { return };
-        if let Err(TrySendError::Full(_)) = sender.try_send(event) {
+        let Some(running) = &*running else { return };
+        if let Err(TrySendError::Full(_)) = running.events.try_send(event) {
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             if dropped.is_power_of_two() {
                 tracing::warn!(dropped, "listeners are too slow: events were dropped");
@@ -53,11 +64,28 @@ impl ListenerBus {
     }
 
     /// Delivers what was posted and ends the thread.
-    pub(crate) fn stop(&self) {
-        let running = lock(&self.running).take();
-        if let Some((sender, thread)) = running {
-            drop(sender);
-            thread.join();
+    ///
+    /// # Errors
+    ///
+    /// A listener that has not returned when `alarm` goes off; it is left to itself.
+    pub(crate) fn stop(&self, alarm: &Receiver<Instant>) -> Result<()> {
+        let Some(Running { events, ended, thread }) = lock(&self.running).take() else { return Ok(()) };
+        drop(events);
+        select_biased! {
+            recv(ended) -> _ => thread.join(),
+            recv(alarm) -> _ => {
+                thread.leave();
+                let message = "stopping took too long; left undone: a listener has not returned from an event";
+                return Err(Error::new(ErrorKind::Timeout, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the thread once what was posted is delivered, and does not wait for it.
+    pub(crate) fn abandon(&self) {
+        if let Some(running) = lock(&self.running).take() {
+            running.thread.leave();
         }
     }
 }
@@ -76,7 +104,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::time::Time;
-    use crossbeam_channel::unbounded;
+    use crossbeam_channel::{never, unbounded};
 
     #[test]
     fn events_arrive_in_order_and_all_before_the_stop_returns() {
@@ -91,7 +119,7 @@ mod tests {
         for millis in 0..100 {
             bus.post(Event::StreamingStarted { zero_time: Time::from_millis(millis) });
         }
-        bus.stop();
+        bus.stop(&never()).unwrap();
         assert_eq!(times.try_iter().collect::<Vec<_>>(), (0..100).map(Time::from_millis).collect::<Vec<_>>());
         bus.post(Event::StreamingStarted { zero_time: Time::ZERO });
     }
@@ -104,6 +132,6 @@ mod tests {
         bus.start(Arc::new(move |error| failed.send(error).unwrap())).unwrap();
         bus.post(Event::StreamingStarted { zero_time: Time::ZERO });
         assert!(errors.recv().unwrap().to_string().contains("no listener"));
-        bus.stop();
+        bus.stop(&never()).unwrap();
     }
 }

@@ -20,15 +20,17 @@ pub(super) struct OpenBatch {
     pub(super) info: BatchInfo,
     /// Jobs that have not ended.
     pub(super) jobs_left: usize,
-    /// Whether a job failed or was dropped: the batch is never done.
-    pub(super) broken: bool,
+    /// Whether a job failed: the batch is never done.
+    pub(super) failed: bool,
+    /// Whether a job was dropped: the batch is never done either.
+    pub(super) dropped: bool,
     /// The batch at whose end the records of this one have gone into every output.
     pub(super) horizon: Time,
 }
 
 impl Batches {
     pub(super) fn open(&mut self, info: BatchInfo, jobs: usize, horizon: Time) {
-        let batch = OpenBatch { info, jobs_left: jobs, broken: false, horizon };
+        let batch = OpenBatch { info, jobs_left: jobs, failed: false, dropped: false, horizon };
         self.open.insert(batch.info.time, batch);
     }
 
@@ -50,7 +52,8 @@ impl Batches {
     pub(super) fn close_done(&mut self) -> Vec<Time> {
         let mut closed = Vec::new();
         while let Some(oldest) = self.open.first_entry() {
-            if oldest.get().jobs_left > 0 || oldest.get().broken {
+            let batch = oldest.get();
+            if batch.jobs_left > 0 || batch.failed || batch.dropped {
                 break;
             }
             let (time, batch) = oldest.remove_entry();
@@ -103,12 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_batch_holds_up_all_after_it() {
+    fn a_failed_batch_holds_up_all_after_it() {
         let mut batches = Batches::default();
         open(&mut batches, 1, 0, 1);
         open(&mut batches, 2, 0, 2);
         open(&mut batches, 3, 0, 3);
-        batches.get_mut(at(2)).unwrap().broken = true;
+        batches.get_mut(at(2)).unwrap().failed = true;
         assert_eq!(batches.close_done(), [at(1)]);
         assert_eq!(batches.take_completed(), Some(at(1)));
         assert_eq!(batches.unfinished().count(), 2);

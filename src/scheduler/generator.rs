@@ -5,7 +5,7 @@ use crossbeam_channel::{Receiver, Sender, never};
 
 use super::batches::Batches;
 use super::workers::{Assignment, JobOutcome};
-use super::{Status, Surroundings};
+use super::{Status, Surroundings, left_undone};
 use crate::dstream::DStreamGraph;
 use crate::error::{Error, ErrorKind, OnError, Result, guarded};
 use crate::listener::{BatchInfo, Event, ListenerBus, OutputInfo};
@@ -76,8 +76,9 @@ impl Generator {
             if let Some((deadline, reply)) = &finishing {
                 if self.is_idle() {
                     let left = *deadline - self.clock.now();
+                    let stopped = self.status.busy_with("stopping the inputs", || self.graph.stop_inputs(left));
                     // The asker may have gone.
-                    let _ = reply.send(self.graph.stop_inputs(left));
+                    let _ = reply.send(stopped);
                     return Ok(());
                 }
             }
@@ -144,10 +145,12 @@ impl Generator {
 
     fn plan(&mut self, time: Time) -> Result<()> {
         let graph = &self.graph;
-        let (jobs, inputs) = guarded(
-            || graph.generate(time),
-            |said| Error::new(ErrorKind::User, format!("a closure panicked while the batch was planned: {said}")),
-        )?;
+        let (jobs, inputs) = self.status.busy_with(format!("planning batch {time}"), || {
+            guarded(
+                || graph.generate(time),
+                |said| Error::new(ErrorKind::User, format!("a closure panicked while the batch was planned: {said}")),
+            )
+        })?;
         let outputs = jobs.iter().map(|job| OutputInfo::new(time, job.output, graph.output_name(job.output)));
         let info = BatchInfo::new(time, inputs, self.clock.now(), outputs.collect());
         self.bus.post(Event::BatchSubmitted(info.clone()));
@@ -179,7 +182,8 @@ impl Generator {
     fn job_ended(&mut self, batch: Time, output: usize, at: Time, outcome: JobOutcome) -> Result<()> {
         let Some(open) = self.batches.get_mut(batch) else { return Ok(()) };
         open.jobs_left -= 1;
-        open.broken |= !matches!(outcome, JobOutcome::Done);
+        open.failed |= matches!(outcome, JobOutcome::Failed(_));
+        open.dropped |= matches!(outcome, JobOutcome::Dropped);
         let failure = match outcome {
             JobOutcome::Done | JobOutcome::Dropped => Ok(()),
             JobOutcome::Failed(error) => {
@@ -205,13 +209,18 @@ impl Generator {
             let now = self.clock.now();
             open.info.started.get_or_insert(now);
             open.info.ended.get_or_insert(now);
-            self.bus.post(Event::BatchCompleted(open.info.clone()));
+            // Listeners measure batches by this: one that was thrown away has run in no time.
+            if open.failed || !open.dropped {
+                self.bus.post(Event::BatchCompleted(open.info.clone()));
+            }
         }
         for done in self.batches.close_done() {
             self.graph.clear(done);
         }
         if let Some(completed) = self.batches.take_completed() {
-            self.graph.completed(completed).map_err(|error| error.within(format!("batch {completed}")))?;
+            let what = format!("telling the inputs that batch {completed} is done");
+            let told = self.status.busy_with(what, || self.graph.completed(completed));
+            told.map_err(|error| error.within(format!("batch {completed}")))?;
         }
         Ok(())
     }
@@ -224,6 +233,6 @@ impl Generator {
         });
         let late = self.late_ticks.iter().map(|time| format!("batch {time} not planned"));
         let undone: Vec<_> = running.chain(late).collect();
-        Error::new(ErrorKind::Timeout, format!("stopping took too long; left undone: {}", undone.join(", ")))
+        left_undone(&undone.join(", "))
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Status {
     life: Mutex<Life>,
     changed: Condvar,
     drop_queued: AtomicBool,
+    /// What the generator does that code of the program can hold up.
+    busy_with: Mutex<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -32,7 +34,7 @@ struct Life {
 impl Status {
     pub(crate) fn new() -> Self {
         let life = Mutex::new(Life { state: State::Initialized, error: None });
-        Status { life, changed: Condvar::new(), drop_queued: AtomicBool::new(false) }
+        Status { life, changed: Condvar::new(), drop_queued: AtomicBool::new(false), busy_with: Mutex::new(None) }
     }
 
     /// The state to the outside: a context with an error has stopped, even while its threads still end.
@@ -70,6 +72,23 @@ impl Status {
 
     pub(crate) fn drops_queued_jobs(&self) -> bool {
         self.drop_queued.load(Ordering::Acquire)
+    }
+
+    /// Runs a part of the generator's work under a name, for those that wait for it in vain.
+    pub(super) fn busy_with<R>(&self, what: impl Into<String>, work: impl FnOnce() -> R) -> R {
+        *self.busy() = Some(what.into());
+        let done = work();
+        *self.busy() = None;
+        done
+    }
+
+    /// What holds up the generator, if something does.
+    pub(super) fn held_up(&self) -> String {
+        self.busy().clone().unwrap_or_else(|| "keeping the books".to_string())
+    }
+
+    fn busy(&self) -> MutexGuard<'_, Option<String>> {
+        self.busy_with.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn outcome(&self) -> Result<()> {

@@ -41,7 +41,14 @@ pub(super) fn spawn(
                 // The generator outlives its jobs, unless it failed, which has been reported.
                 let _ = events.send(GeneratorEvent::JobStarted { batch, output, at: clock.now() });
                 let run = guarded(|| job.run(), |said| Error::new(ErrorKind::Output, format!("panicked: {said}")));
-                run.map_or_else(JobOutcome::Failed, |()| JobOutcome::Done)
+                run.map_or_else(
+                    |error| {
+                        // At once: until the generator has heard of it, this thread would have begun the next job.
+                        status.drop_queued_jobs();
+                        JobOutcome::Failed(error)
+                    },
+                    |()| JobOutcome::Done,
+                )
             };
             let _ = events.send(GeneratorEvent::JobEnded { batch, output, at: clock.now(), outcome });
         }

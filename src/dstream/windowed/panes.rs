@@ -42,8 +42,9 @@ struct Pane<V> {
     entries: Vec<(u32, Option<V>)>,
 }
 
-/// A value is taken out of its slot for the call of a closure and put back after it; only a panic of the closure leaves
-/// a slot empty, and the panes are thrown away then.
+/// Without an inverse function a value is taken out of its slot for the call of a closure and put back after it; only a
+/// panic of the closure leaves a slot empty, and the panes are thrown away then. With one they cannot be: keys that are
+/// in no pane any more exist only here. So each entry is done with in one step after its closure has returned.
 const PRESENT: &str = "the value is present between calls";
 
 impl<K: Key, V: Data> Panes<K, V> {
@@ -51,29 +52,34 @@ impl<K: Key, V: Data> Panes<K, V> {
         Panes { keys: KeyIds::new(), totals: Vec::new(), panes: VecDeque::new(), front: 0 }
     }
 
-    /// Adds the newest pane: every key once.
+    /// Adds the newest pane: every key once. With an inverse function, a call that a panic broke off is taken up again
+    /// by the next one with the same pane.
     pub(super) fn push<F: Fn(V, V) -> V, I>(&mut self, time: Time, records: &[(K, V)], reducer: &Reducer<F, I>) {
         let inverse = reducer.inverse.is_some();
-        let mut entries = Vec::with_capacity(records.len());
-        for (key, value) in records {
+        let place = self.panes.iter().rposition(|pane| pane.time == time).unwrap_or_else(|| {
+            self.panes.push_back(Pane { time, entries: Vec::with_capacity(records.len()) });
+            self.panes.len() - 1
+        });
+        let pane = &mut self.panes[place];
+        for (key, value) in &records[pane.entries.len()..] {
             let id = self.keys.intern(key);
             if id as usize >= self.totals.len() {
                 self.totals.push(Total { front: None, back: None, panes: 0 });
             }
             let total = &mut self.totals[id as usize];
-            total.panes += 1;
             let slot = if inverse { &mut total.front } else { &mut total.back };
-            *slot = Some(match slot.take() {
+            *slot = Some(match if inverse { slot.clone() } else { slot.take() } {
                 Some(sum) => (reducer.reduce)(sum, value.clone()),
                 None => value.clone(),
             });
-            entries.push((id, Some(value.clone())));
+            total.panes += 1;
+            pane.entries.push((id, Some(value.clone())));
         }
-        self.panes.push_back(Pane { time, entries });
     }
 
     /// Takes off the panes up to `horizon`. Keys that are in no pane any more are forgotten, but with an inverse
-    /// function only if `forget` says so: Spark keeps them.
+    /// function only if `forget` says so: Spark keeps them. A call that a panic broke off is taken up again as that of
+    /// [`push`](Panes::push) is.
     pub(super) fn pop_until<F: Fn(V, V) -> V, I: Fn(V, V) -> V>(
         &mut self,
         horizon: Time,
@@ -84,20 +90,23 @@ impl<K: Key, V: Data> Panes<K, V> {
             if reducer.inverse.is_none() && self.front == 0 {
                 self.flip(&reducer.reduce);
             }
-            let Some(pane) = self.panes.pop_front() else { return };
-            self.front = self.front.saturating_sub(1);
-            for (id, value) in pane.entries {
+            let Some(pane) = self.panes.front_mut() else { return };
+            while let Some((id, value)) = pane.entries.last_mut() {
+                let id = *id;
                 let total = &mut self.totals[id as usize];
-                total.front = match (&reducer.inverse, value) {
-                    (Some(inverse), Some(value)) => Some(inverse(total.front.take().expect(PRESENT), value)),
-                    (_, before) => before,
+                total.front = match (&reducer.inverse, &mut *value) {
+                    (Some(inverse), Some(value)) => Some(inverse(total.front.clone().expect(PRESENT), value.clone())),
+                    (_, before) => before.take(),
                 };
+                pane.entries.pop();
                 total.panes -= 1;
                 if total.panes == 0 && forget {
                     (total.front, total.back) = (None, None);
                     self.keys.remove(id);
                 }
             }
+            self.panes.pop_front();
+            self.front = self.front.saturating_sub(1);
         }
     }
 

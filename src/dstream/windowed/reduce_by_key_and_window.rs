@@ -124,7 +124,8 @@ type Partitions<K, V> = Vec<Arc<Mutex<Kept<K, V>>>>;
 
 /// The panes of one partition.
 struct Kept<K, V> {
-    /// The window that the panes hold; `None` when an update was broken off and they hold nothing of use.
+    /// The window that the panes hold; `None` when an update was broken off and they hold nothing of use. An update with
+    /// an inverse function that was broken off is taken up again.
     at: Option<Time>,
     panes: Panes<K, V>,
 }
@@ -204,7 +205,7 @@ where
             .map(|(time, pane)| Ok((*time, gather(&**pane.lineage(), partition, task)?)))
             .collect::<Result<_>>()?;
         task.enter(self.header.origin());
-        if kept.at.take().is_none() {
+        if reducer.inverse.is_none() && kept.at.take().is_none() {
             kept.panes = Panes::new();
         }
         // With an inverse function subtract first, then add, as Spark does. Without one, a key that stays is not

@@ -10,6 +10,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::native::Commit;
 use super::params::KafkaParams;
 use crate::error::{Error, ErrorKind, Result};
+use crate::time::Clock;
 
 /// One partition of one topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,16 +103,55 @@ pub(super) fn take_error(consumer: &BaseConsumer<Events>) -> Option<String> {
 pub(super) struct Unanswered {
     /// One line, without the question.
     pub(super) why: String,
+    code: Option<RDKafkaErrorCode>,
     cause: Option<KafkaError>,
 }
 
 impl Unanswered {
+    /// Whether the brokers are only not ready yet: a coordinator that is being found, a topic that was just made.
+    fn is_passing(&self) -> bool {
+        use RDKafkaErrorCode::{
+            CoordinatorLoadInProgress, CoordinatorNotAvailable, LeaderNotAvailable, NotCoordinator,
+            NotLeaderForPartition, WaitingForCoordinator,
+        };
+        matches!(
+            self.code,
+            Some(
+                CoordinatorLoadInProgress
+                    | CoordinatorNotAvailable
+                    | LeaderNotAvailable
+                    | NotCoordinator
+                    | NotLeaderForPartition
+                    | WaitingForCoordinator
+            )
+        )
+    }
+
     /// The error for people: what was asked, and what to do.
     pub(super) fn error(self, what: &str) -> Error {
         let error = Error::new(ErrorKind::Input, format!("{what}: {}", self.why));
         match self.cause {
             Some(cause) => error.caused_by(cause),
             None => error,
+        }
+    }
+}
+
+/// Asks again while the brokers are not ready, for `timeout` in all. `ask` is told how long it may wait.
+pub(super) fn ask_until_ready<A>(
+    timeout: Duration,
+    mut ask: impl FnMut(Duration) -> Result<A, Unanswered>,
+) -> Result<A, Unanswered> {
+    const PAUSE: Duration = Duration::from_millis(100);
+    let clock = Clock::system();
+    let deadline = clock.now() + timeout;
+    loop {
+        match ask(deadline - clock.now()) {
+            Err(unanswered) if unanswered.is_passing() && clock.now() + PAUSE < deadline => {
+                // An alarm of the system clock always rings.
+                let _ = clock.alarm(clock.now() + PAUSE).recv();
+            }
+            answer => return answer,
         }
     }
 }
@@ -149,7 +189,7 @@ impl Planner {
         match topic.error().map(RDKafkaErrorCode::from) {
             None => Ok(Some(topic.partitions().len()).filter(|count| *count > 0)),
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
-            Some(code) => Err(Unanswered { why: code.to_string(), cause: None }),
+            Some(code) => Err(Unanswered { why: code.to_string(), code: Some(code), cause: None }),
         }
     }
 
@@ -196,7 +236,7 @@ impl Planner {
             Some(said) => format!("{} ({said})", text(&error)),
             None => text(&error),
         };
-        Unanswered { why, cause: Some(error) }
+        Unanswered { why, code: error.rdkafka_error_code(), cause: Some(error) }
     }
 }
 

@@ -242,6 +242,21 @@ fn without_committed_offsets_the_params_say_where_to_start() {
     assert_eq!(ranges(&start(&["a"], params("latest", AutoOffsetReset::None)).batch()), ["a/0 offsets 3..4"]);
 }
 
+/// The first program on a fresh cluster asks for its group while the group's coordinator is still being made.
+#[test]
+fn a_coordinator_that_is_not_ready_is_waited_for() {
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", ["x"]).unwrap();
+    let not_yet = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
+    broker.cluster().request_errors(RDKafkaApiKey::OffsetFetch, &[not_yet; 3]);
+    let mut stream = start(&["a"], params(&broker));
+    assert_eq!(stream.source.batch(Time::from_millis(1)).unwrap().unwrap().records, 1);
+
+    broker.cluster().request_errors(RDKafkaApiKey::OffsetFetch, &[not_yet; 1000]);
+    let error = try_start(&["a"], params(&broker).start_timeout(Duration::from_millis(300))).map(|_| ()).unwrap_err();
+    assert!(error.to_string().starts_with("the committed offsets of group g cannot be read"), "{error}");
+}
+
 #[test]
 fn a_topic_that_does_not_exist_is_named() {
     let broker = broker(&[("a", 1)]);

@@ -1,0 +1,77 @@
+//! The examples as a user runs them: as programs, by what they print and how they end.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// Cargo builds the examples before it runs the tests, next to them.
+fn example(name: &str) -> Command {
+    let tests = std::env::current_exe().unwrap();
+    let folder = tests.ancestors().nth(2).unwrap().join("examples");
+    let program: PathBuf = folder.join(name);
+    assert!(program.exists(), "{} is not built: run `cargo build --examples` first", program.display());
+    Command::new(program)
+}
+
+/// The two totals of `lines produced N, lines counted M`, the last line of the program.
+fn totals(stdout: &str) -> (u64, u64) {
+    let last = stdout.lines().last().unwrap_or_default();
+    let rest = last.strip_prefix("lines produced ").unwrap_or_else(|| panic!("no totals in {last:?}"));
+    let (produced, counted) = rest.split_once(", lines counted ").unwrap();
+    (produced.parse().unwrap(), counted.parse().unwrap())
+}
+
+fn run(arguments: &[&str]) -> Output {
+    example("word_count").args(arguments).output().unwrap()
+}
+
+#[test]
+fn word_count_counts_every_line_that_was_produced() {
+    let output = run(&["--interval", "200ms", "--window", "1s", "--batches", "5"]);
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{stdout}");
+    assert!(stdout.lines().filter(|line| line.starts_with("batch ")).count() >= 5, "a line a batch: {stdout}");
+    assert!(!stdout.contains('\x1b'), "no terminal codes in a pipe");
+    let (produced, counted) = totals(&stdout);
+    assert!(produced > 0);
+    assert_eq!(produced, counted);
+}
+
+#[cfg(unix)]
+#[test]
+fn word_count_ends_gracefully_on_sigterm_and_on_ctrl_c() {
+    for signal in ["-TERM", "-INT"] {
+        let mut child = example("word_count")
+            .args(["--interval", "100ms", "--window", "1s", "--rate", "20000"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let batches = lines.by_ref().filter(|line| line.starts_with("batch ")).take(3).count();
+        assert_eq!(batches, 3);
+        let killed = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        let rest: Vec<String> = lines.collect();
+        assert!(child.wait().unwrap().success(), "{signal}: {rest:?}");
+        let (produced, counted) = totals(rest.last().unwrap());
+        assert!(produced > 0);
+        assert_eq!(produced, counted, "{signal}");
+    }
+}
+
+#[test]
+fn word_count_tells_what_is_wrong_in_one_line() {
+    let error = |arguments: &[&str], code: i32| {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let unreachable = error(&["--brokers", "127.0.0.1:1"], 1);
+    assert_eq!(unreachable.lines().count(), 1, "{unreachable}");
+    assert!(unreachable.contains("127.0.0.1:1") && unreachable.contains("Connection refused"), "{unreachable}");
+    let no_multiple = error(&["--window", "1500ms"], 1);
+    assert_eq!(no_multiple.lines().count(), 1, "{no_multiple}");
+    assert!(no_multiple.contains("no multiple"), "{no_multiple}");
+    assert!(error(&["--intervall", "1s"], 2).contains("--interval"));
+    assert!(error(&["--interval", "5"], 2).contains("no unit"));
+}

@@ -1,0 +1,19 @@
+//! What the library promises, a module per promise. All of it runs on a manual clock: nothing sleeps, nothing is
+//! asserted of how long something took.
+
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
+mod graceful_stop;
+#[cfg(test)]
+mod graph;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod operators;
+#[cfg(test)]
+mod vectors;
+#[cfg(test)]
+mod windows;
