@@ -113,7 +113,7 @@ impl SourceContext {
 
     /// Stops the context with an error that happened in the background.
     pub fn fail(&self, error: Error) {
-        self.on_error()(error);
+        (self.on_error)(error);
     }
 }
 

@@ -1,5 +1,7 @@
 //! The examples as a user runs them: as programs, by what they print and how they end.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};

@@ -1,5 +1,8 @@
 //! Programs over Kafka, on brokers that belong to the test: delivery across kills and stops, and bad input.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+#![allow(clippy::disallowed_methods, reason = "programs and brokers run in real time")]
+
 mod bad_input;
 mod delivery;
 mod recovery;
