@@ -324,7 +324,7 @@ impl StreamingContextBuilder {
         let config = self.config;
         config.check()?;
         let store = if config.encoded_shuffle { MemoryStore::encoded() } else { MemoryStore::typed() };
-        let executor = PoolExecutor::new(config.workers)?;
+        let executor = PoolExecutor::new(config.workers, crate::event_loop::adopt_thread)?;
         let partitions = config.partitions.unwrap_or(config.workers);
         let runtime = Runtime::new(Box::new(executor), Arc::new(store), config.max_task_attempts, partitions);
         Ok(StreamingContext {

@@ -13,8 +13,13 @@ use crate::error::{Error, ErrorKind, OnError, Result, guarded};
 pub(crate) use timer::RecurringTimer;
 
 thread_local! {
-    /// Whether this thread was started here.
+    /// Whether this thread belongs to the engine.
     static OWN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes the caller's thread one of the engine: for threads that others start.
+pub(crate) fn adopt_thread() {
+    OWN.set(true);
 }
 
 /// Whether the caller runs on a thread of the engine: it must not wait for the engine to end.
@@ -35,7 +40,7 @@ impl Thread {
     ) -> Result<Self> {
         let thread = name.to_string();
         let run = move || {
-            OWN.set(true);
+            adopt_thread();
             let outcome =
                 guarded(body, |said| Error::new(ErrorKind::Internal, format!("thread {thread} panicked: {said}")));
             if let Err(error) = outcome {

@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ahash::AHashMap;
@@ -19,7 +20,7 @@ const WORTH_WAKING: Duration = Duration::from_micros(150);
 #[derive(Debug)]
 pub(crate) struct PoolExecutor {
     /// One thread less than `parallelism`: the caller works too. `None` when it works alone.
-    helpers: Option<rayon::ThreadPool>,
+    helpers: Option<Helpers>,
     parallelism: usize,
     clock: Clock,
     costs: Mutex<AHashMap<(OperatorId, StageKind), Cost>>,
@@ -32,20 +33,12 @@ struct Cost {
 }
 
 impl PoolExecutor {
-    /// An executor that runs up to `parallelism` tasks at a time.
-    pub(crate) fn new(parallelism: usize) -> Result<Self> {
+    /// An executor that runs up to `parallelism` tasks at a time. Each of its threads begins with `on_start`.
+    pub(crate) fn new(parallelism: usize, on_start: fn()) -> Result<Self> {
         let parallelism = parallelism.max(1);
         let helpers = match parallelism - 1 {
             0 => None,
-            helpers => Some(
-                rayon::ThreadPoolBuilder::new()
-                    .num_threads(helpers)
-                    .thread_name(|n| format!("tidemill-worker-{n}"))
-                    .build()
-                    .map_err(|e| {
-                        Error::new(ErrorKind::Internal, "the worker threads cannot be started").caused_by(e)
-                    })?,
-            ),
+            helpers => Some(Helpers::start(helpers, on_start)?),
         };
         Ok(PoolExecutor { helpers, parallelism, clock: Clock::system(), costs: Mutex::default() })
     }
@@ -67,6 +60,51 @@ impl PoolExecutor {
             .entry((stage.origin.operator, stage.kind))
             .and_modify(|cost| cost.nanos_per_record = 0.75 * cost.nanos_per_record + 0.25 * nanos_per_record)
             .or_insert(Cost { nanos_per_record });
+    }
+}
+
+/// Threads of a rayon pool. Dropping them waits until they have ended, which rayon itself does not.
+#[derive(Debug)]
+struct Helpers {
+    /// `None` only while dropping.
+    pool: Option<rayon::ThreadPool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Helpers {
+    fn start(count: usize, on_start: fn()) -> Result<Self> {
+        let mut threads = Vec::with_capacity(count);
+        let spawn = |thread: rayon::ThreadBuilder| {
+            let builder = std::thread::Builder::new().name(format!("tidemill-worker-{}", thread.index()));
+            threads.push(builder.spawn(move || {
+                on_start();
+                thread.run();
+            })?);
+            Ok(())
+        };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(count)
+            .spawn_handler(spawn)
+            .build()
+            .map_err(|e| Error::new(ErrorKind::Internal, "the worker threads cannot be started").caused_by(e))?;
+        Ok(Helpers { pool: Some(pool), threads })
+    }
+
+    fn pool(&self) -> &rayon::ThreadPool {
+        self.pool.as_ref().expect("the pool is there until it is dropped")
+    }
+}
+
+impl Drop for Helpers {
+    fn drop(&mut self) {
+        self.pool = None;
+        for thread in self.threads.drain(..) {
+            // A task may be the last to let go of its pool; it cannot wait for itself.
+            if thread.thread().id() != std::thread::current().id() {
+                // Panics of tasks are caught and reported by the tasks.
+                let _ = thread.join();
+            }
+        }
     }
 }
 
@@ -98,7 +136,7 @@ impl Executor for PoolExecutor {
             }
         };
         let threads = self.parallelism.min(stage.partitions.len());
-        helpers.in_place_scope(|scope| {
+        helpers.pool().in_place_scope(|scope| {
             for _ in 1..threads {
                 scope.spawn(|_| work());
             }
@@ -133,7 +171,7 @@ mod tests {
     fn every_task_runs_once_on_any_number_of_threads() {
         let origin = origin();
         for parallelism in [1, 2, 5] {
-            let executor = PoolExecutor::new(parallelism).unwrap();
+            let executor = PoolExecutor::new(parallelism, || {}).unwrap();
             let counts: Vec<_> = (0..20).map(|_| AtomicUsize::new(0)).collect();
             let partitions: Vec<_> = (0..20).collect();
             let task = |partition: usize, _| {
@@ -147,7 +185,7 @@ mod tests {
 
     #[test]
     fn tasks_run_at_the_same_time() {
-        let executor = PoolExecutor::new(3).unwrap();
+        let executor = PoolExecutor::new(3, || {}).unwrap();
         let all_here = Barrier::new(3);
         let task = |_, _| {
             all_here.wait();
@@ -158,7 +196,7 @@ mod tests {
 
     #[test]
     fn the_first_error_ends_the_stage() {
-        let executor = PoolExecutor::new(2).unwrap();
+        let executor = PoolExecutor::new(2, || {}).unwrap();
         let partitions: Vec<_> = (0..1000).collect();
         let task = |partition, _| match partition {
             4 => Err(Error::new(ErrorKind::User, "four")),
@@ -170,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_stage_that_was_cheap_runs_on_the_caller() {
-        let executor = PoolExecutor::new(4).unwrap();
+        let executor = PoolExecutor::new(4, || {}).unwrap();
         let caller = std::thread::current().id();
         let origin = origin();
         let partitions = [0, 1, 2, 3];

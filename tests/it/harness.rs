@@ -107,7 +107,9 @@ impl Run {
 
     pub(crate) fn with(settings: impl FnOnce(StreamingContextBuilder) -> StreamingContextBuilder) -> Self {
         let clock = ManualClock::new();
-        let builder = StreamingContext::builder("test").batch_interval(SECOND).workers(2).clock(Clock::manual(&clock));
+        // On a clock that leaps, a stop has to be given more time than it takes.
+        let builder = StreamingContext::builder("test").batch_interval(SECOND).workers(2);
+        let builder = builder.stop_timeout(1_000_000 * SECOND).clock(Clock::manual(&clock));
         let context = Arc::new(settings(builder).build().expect("settings that can be used"));
         let (sender, events) = unbounded();
         context.add_listener(move |event: &Event| {
