@@ -132,7 +132,14 @@ fn an_output_that_panics_or_fails() {
 /// A sink called from tasks is tried again before it is an error, record or partition.
 #[test]
 fn a_sink_in_a_task_that_panics_or_fails() {
-    let error = failing(|numbers| numbers.foreach_batch(|dataset, _| dataset.foreach(|n| Ok(drop(refuse(n))))));
+    let error = failing(|numbers| {
+        numbers.foreach_batch(|dataset, _| {
+            dataset.foreach(|n| {
+                refuse(n);
+                Ok(())
+            })
+        })
+    });
     let text = error.to_string();
     assert!(
         text.contains("task failed in 2 attempts: ") && text.ends_with("partition 0: panicked: no 2 please"),
@@ -519,8 +526,11 @@ fn a_stop_that_something_holds_up() {
         let (run, gate) = (slow(), Gate::new());
         let (numbers, _) = run.source(numbers());
         let waiting = gate.clone();
-        numbers.foreach_batch(move |_, _| Ok(waiting.pass()));
-        let job = format!("batch 1000 ms output foreach_batch ({})", line(-1));
+        numbers.foreach_batch(move |_, _| {
+            waiting.pass();
+            Ok(())
+        });
+        let job = format!("batch 1000 ms output foreach_batch ({})", line(-4));
         check(how, &gate, &run, 1, &[&job]);
         // A task that does not end, and a batch behind it.
         let (run, gate) = (slow(), Gate::new());
@@ -593,6 +603,6 @@ fn a_listener_that_panics_ends_the_context() {
 /// What a program does with `run`: the error of the batch, not of some consequence.
 #[test]
 fn the_first_error_is_the_one() {
-    let error = error_of([vec![1], vec![2], vec![3]], |numbers| numbers.map(|n| refuse(n)).map(|n| n + 1));
+    let error = error_of([vec![1], vec![2], vec![3]], |numbers| numbers.map(refuse).map(|n| n + 1));
     assert!(error.to_string().starts_with("batch 2000 ms: ") && error.to_string().ends_with("no 2 please"), "{error}");
 }

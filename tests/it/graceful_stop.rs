@@ -58,7 +58,7 @@ fn every_batch_is_completed_before_the_inputs_stop() {
         assert!(last > 3, "one more tick");
         assert_eq!(batches, (1..=last).map(|n| 1000 * n).collect::<Vec<_>>());
         assert!(completed.is_sorted() && completed.last() == batches.last(), "{calls:?}");
-        assert_eq!(sum.load(Ordering::Relaxed), (1..=last).sum());
+        assert_eq!(sum.load(Ordering::Relaxed), (1..=last).sum::<i64>());
     }
 }
 

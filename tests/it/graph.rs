@@ -85,7 +85,7 @@ fn mistakes_are_reported_together() {
     let text = mistakes(|run| {
         let numbers = run.context.input(queue());
         numbers.window(SECOND / 3, SECOND / 4);
-        numbers.map(|n| n).named("a").named("b");
+        let _ = numbers.map(|n| n).named("a").named("b");
     });
     let (window, name) = (line(-3), line(-2));
     let lines: Vec<_> = text.lines().collect();

@@ -33,7 +33,7 @@ fn params(broker: &EmbeddedBroker) -> KafkaParams {
 }
 
 fn context_of(attempts: u32) -> (SourceContext, Receiver<Error>) {
-    let executor = Box::new(PoolExecutor::new(2).unwrap());
+    let executor = Box::new(PoolExecutor::new(2, || {}).unwrap());
     let runtime = Runtime::new(executor, Arc::new(MemoryStore::default()), attempts, 2);
     let (failed, errors) = unbounded();
     let on_error = Arc::new(move |error| failed.send(error).unwrap());
