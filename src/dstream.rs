@@ -216,7 +216,17 @@ impl<T: Data> DStream<T> {
         name: &'static str,
         f: impl Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static,
     ) -> DStream<U> {
-        self.attach(Lift { name, parent: self.clone(), f })
+        self.attach(Lift { name, parent: self.clone(), needs_batch: false, f })
+    }
+
+    /// As [`lift`](DStream::lift), where a batch that the stream does not have is an error.
+    #[track_caller]
+    fn lift_required<U: Data>(
+        &self,
+        name: &'static str,
+        f: impl Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static,
+    ) -> DStream<U> {
+        self.attach(Lift { name, parent: self.clone(), needs_batch: true, f })
     }
 }
 
@@ -224,6 +234,8 @@ impl<T: Data> DStream<T> {
 struct Lift<T, F> {
     name: &'static str,
     parent: DStream<T>,
+    /// Whether a batch that the parent does not have is an error.
+    needs_batch: bool,
     f: F,
 }
 
@@ -241,6 +253,9 @@ impl<T: Data, U: Data, F: Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static> 
     }
 
     fn compute(&self, at: Time) -> Result<Option<Dataset<U>>> {
+        if self.needs_batch {
+            return self.parent.expect_at(at, self.name).map(|batch| Some((self.f)(batch)));
+        }
         Ok(self.parent.at(at)?.map(&self.f))
     }
 }

@@ -35,16 +35,6 @@ impl<T: Data> DStream<T> {
     ) -> DStream<U> {
         self.attach(Transform { parent: self.clone(), f })
     }
-
-    /// As [`lift`](DStream::lift), where a batch that the stream does not have is an error.
-    #[track_caller]
-    pub(super) fn lift_required<U: Data>(
-        &self,
-        name: &'static str,
-        f: impl Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static,
-    ) -> DStream<U> {
-        self.attach(LiftRequired { name, parent: self.clone(), f })
-    }
 }
 
 struct Transform<T, F> {
@@ -76,32 +66,5 @@ where
 
     fn runs_user_code(&self) -> bool {
         true
-    }
-}
-
-struct LiftRequired<T, F> {
-    name: &'static str,
-    parent: DStream<T>,
-    f: F,
-}
-
-impl<T: Data, U: Data, F> Operator<U> for LiftRequired<T, F>
-where
-    F: Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static,
-{
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn slide(&self) -> Duration {
-        self.parent.slide()
-    }
-
-    fn parents(&self) -> Vec<Edge> {
-        vec![self.parent.edge()]
-    }
-
-    fn compute(&self, at: Time) -> Result<Option<Dataset<U>>> {
-        self.parent.expect_at(at, self.name).map(|batch| Some((self.f)(batch)))
     }
 }
