@@ -195,7 +195,8 @@ fn threads_become(expected: &[&str], when: &str) {
 #[test]
 #[cfg(target_os = "linux")]
 fn nothing_is_left_of_a_context() {
-    let end: [(&str, fn(&Run)); 4] = [
+    type End = fn(&Run);
+    let end: [(&str, End); 4] = [
         ("dropped", |_| {}),
         ("stopped", |run| run.context.stop(Stop::Now).unwrap()),
         ("stopped gracefully", |run| run.stop_gracefully().unwrap()),
