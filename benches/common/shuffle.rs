@@ -14,6 +14,7 @@ use super::{Case, MakeCase, Side, Size, side};
 pub const CASES: &[MakeCase] = &[
     words_as_strings,
     words_as_small_strings,
+    words_by_reference,
     zipf,
     uniform,
 ];
@@ -81,6 +82,24 @@ fn words_as_strings(size: Size) -> Case {
 
 fn words_as_small_strings(size: Size) -> Case {
     words("word count, small-string keys", 1.1, size, |word| CompactString::from(word))
+}
+
+/// Words that are copied at their first sight only.
+fn words_by_reference(size: Size) -> Case {
+    let lines = lines(size.records(500_000), 3);
+    let context = StreamingContext::builder("shuffle").build().unwrap();
+    let dataset = context.parallelize(lines.iter().cloned(), threads());
+    Case {
+        name: "word count, borrowed keys",
+        records: lines.len() * 10,
+        target: Some(1.1),
+        hand: words_by_hand(&lines),
+        ours: side(move || {
+            let counts = dataset
+                .reduce_by_key_ref(|line, out| line.split(' ').for_each(|word| out.emit(word, 1u64)), |a, b| a + b);
+            counts.aggregate(0, |sum, (_, count)| checksum(sum, count), u64::wrapping_add).unwrap()
+        }),
+    }
 }
 
 fn sums(name: &'static str, target: f64, pairs: Vec<(u64, u64)>) -> Case {

@@ -79,15 +79,14 @@ impl<K> Default for Shard<K> {
 fn slide<K: Key>(batch: Vec<Batch<K>>, shards: &mut [Shard<K>], inverse: bool) -> u64 {
     let owners = RandomState::with_seeds(1, 2, 3, 4);
     let of = shards.len();
+    let expected = shards[0].panes.back().map_or(0, AHashMap::len);
     let reduced: Vec<Vec<AHashMap<K, u64>>> = batch
         .into_par_iter()
         .map(|part| {
-            let mut table: AHashMap<K, u64> = AHashMap::new();
-            part.into_iter().for_each(|(key, value)| *table.entry(key).or_default() += value);
-            let mut tables: Vec<AHashMap<K, u64>> =
-                (0..of).map(|_| AHashMap::with_capacity(table.len() / of * 5 / 4)).collect();
-            for (key, value) in table {
-                tables[(owners.hash_one(&key) >> 32) as usize % of].insert(key, value);
+            let mut tables: Vec<AHashMap<K, u64>> = (0..of).map(|_| AHashMap::with_capacity(expected)).collect();
+            for (key, value) in part {
+                let owner = (owners.hash_one(&key) >> 32) as usize % of;
+                *tables[owner].entry(key).or_default() += value;
             }
             tables
         })
