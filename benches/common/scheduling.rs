@@ -7,12 +7,8 @@ use super::windows::Run;
 /// Ten operators, one of them a shuffle, and an output.
 pub fn ten_operators() -> Run {
     Run::start(QueueSource::<u64>::one_at_a_time(), |numbers| {
-        let pairs = numbers
-            .map(|n| n + 1)
-            .filter(|n| n % 3 != 0)
-            .map(|n| n * 7)
-            .flat_map(|n| [n, n + 1])
-            .map(|n| (n % 100, n));
+        let pairs =
+            numbers.map(|n| n + 1).filter(|n| n % 3 != 0).map(|n| n * 7).flat_map(|n| [n, n + 1]).map(|n| (n % 100, n));
         let sums = pairs
             .reduce_by_key(u64::wrapping_add)
             .map_values(|sum| sum ^ 1)

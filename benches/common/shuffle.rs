@@ -11,13 +11,7 @@ use tidemill::{Key, StreamingContext};
 use super::data::{lines, parts, scramble, uniform_pairs, zipf_pairs};
 use super::{Case, MakeCase, Side, Size, side};
 
-pub const CASES: &[MakeCase] = &[
-    words_as_strings,
-    words_as_small_strings,
-    words_by_reference,
-    zipf,
-    uniform,
-];
+pub const CASES: &[MakeCase] = &[words_as_strings, words_as_small_strings, words_by_reference, zipf, uniform];
 
 /// As many as the threads of the machine.
 fn threads() -> usize {

@@ -79,7 +79,7 @@ impl<K> Default for Shard<K> {
 fn slide<K: Key>(batch: Vec<Batch<K>>, shards: &mut [Shard<K>], inverse: bool) -> u64 {
     let owners = RandomState::with_seeds(1, 2, 3, 4);
     let of = shards.len();
-    let expected = shards[0].panes.back().map_or(0, AHashMap::len);
+    let expected = shards[0].panes.back().map_or(0, |pane| pane.len());
     let reduced: Vec<Vec<AHashMap<K, u64>>> = batch
         .into_par_iter()
         .map(|part| {
@@ -172,11 +172,8 @@ pub struct Run {
 impl Run {
     pub fn start<T: tidemill::Data>(queue: QueueSource<T>, build: impl FnOnce(DStream<T>)) -> Run {
         let hands = ManualClock::new();
-        let context = StreamingContext::builder("run")
-            .batch_interval(INTERVAL)
-            .clock(Clock::manual(&hands))
-            .build()
-            .unwrap();
+        let context =
+            StreamingContext::builder("run").batch_interval(INTERVAL).clock(Clock::manual(&hands)).build().unwrap();
         build(context.input(queue));
         let (tell, done) = std::sync::mpsc::channel();
         context.add_listener(move |event: &Event| {

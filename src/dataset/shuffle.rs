@@ -7,6 +7,8 @@
 mod block;
 mod read;
 mod table;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::sync::Arc;

@@ -90,13 +90,7 @@ impl<'a, K: Key, A: Aggregate> MapWriter<'a, K, A> {
         if self.scattered.is_empty() {
             let aggregate = self.aggregate;
             self.records_since_look += 1;
-            self.table.merge_ref(
-                hash,
-                key,
-                value,
-                |v| aggregate.create(v),
-                |c, v| aggregate.merge_value(c, v),
-            );
+            self.table.merge_ref(hash, key, value, |v| aggregate.create(v), |c, v| aggregate.merge_value(c, v));
             self.look();
         } else {
             let parts = self.scattered.len();
