@@ -37,8 +37,10 @@ impl<T: Data, F: Fn(&T) -> bool + Send + Sync> Lineage<T> for Filter<T, F> {
         self.parent.compute(partition, task, &mut |chunk: Chunk<'_, T>| {
             task.enter(origin);
             if is_small_and_plain::<T>() {
-                keep_plain(chunk.as_slice(), &mut kept, &self.predicate);
-                return push_some(&mut kept, sink);
+                return match keep_plain(chunk.as_slice(), &mut kept, &self.predicate) {
+                    [] => Ok(Flow::Continue(())),
+                    records => sink.push(Chunk::Shared(records)),
+                };
             }
             match chunk {
                 Chunk::Owned(records) => {
@@ -67,21 +69,22 @@ const fn is_small_and_plain<T>() -> bool {
     !needs_drop::<T>() && size_of::<T>() <= 16
 }
 
-/// Puts the records for which `predicate` holds into `kept`, without a branch on what it says: a branch that goes
-/// either way at random costs more than writing every record.
+/// Writes the records for which `predicate` holds to the start of `room` and returns them, without a branch on what it
+/// says: a branch that goes either way at random costs more than writing every record.
 ///
 /// Each record is written behind those kept so far, and written over if it was not wanted. It does not work in place,
 /// where every read has to wait for the write before it, and in blocks of eight, so that no index needs a check.
-fn keep_plain<T: Clone>(records: &[T], kept: &mut Vec<T>, predicate: impl Fn(&T) -> bool) {
+fn keep_plain<'r, T: Clone>(records: &[T], room: &'r mut Vec<T>, predicate: impl Fn(&T) -> bool) -> &'r [T] {
     const BLOCK: usize = 8;
-    kept.clear();
-    // Any values will do: what is not written over is cut off at the end.
-    kept.extend_from_slice(records);
+    if let Some(missing) = records.get(room.len()..) {
+        // Any values will do: they are written over or not returned.
+        room.extend_from_slice(missing);
+    }
     let blocks = records.chunks_exact(BLOCK);
     let rest = blocks.remainder();
     let mut len = 0;
     for block in blocks {
-        let Some(places) = kept[len..].first_chunk_mut::<BLOCK>() else { unreachable!("no more are kept than came") };
+        let Some(places) = room[len..].first_chunk_mut::<BLOCK>() else { unreachable!("no more are kept than came") };
         let mut wanted = 0;
         for record in block {
             places[wanted % BLOCK] = record.clone();
@@ -90,10 +93,10 @@ fn keep_plain<T: Clone>(records: &[T], kept: &mut Vec<T>, predicate: impl Fn(&T)
         len += wanted;
     }
     for record in rest {
-        kept[len] = record.clone();
+        room[len] = record.clone();
         len += usize::from(predicate(record));
     }
-    kept.truncate(len);
+    &room[..len]
 }
 
 #[cfg(test)]
@@ -104,9 +107,9 @@ mod tests {
     fn every_pattern_of_kept_records() {
         for mask in 0..1u32 << 11 {
             let plain: Vec<u32> = (0..11).collect();
-            let mut kept = vec![7; 3];
-            keep_plain(&plain, &mut kept, |bit| mask & (1 << bit) != 0);
-            assert!(kept.into_iter().eq(plain.into_iter().filter(|bit| mask & (1 << bit) != 0)), "{mask:b}");
+            let mut room = vec![7; 3];
+            let kept = keep_plain(&plain, &mut room, |bit| mask & (1 << bit) != 0);
+            assert!(kept.iter().eq(plain.iter().filter(|bit| mask & (1 << **bit) != 0)), "{mask:b}");
         }
     }
 }
