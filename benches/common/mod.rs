@@ -1,7 +1,7 @@
 //! What the benches share: data from a fixed seed, and cases that do the same work by hand and with the crate.
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "every bench compiles this file and uses a part of it")]
-#![allow(clippy::disallowed_methods, reason = "benches measure real time")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "benches measure real time, and may panic")]
 
 pub mod data;
 pub mod fusion;

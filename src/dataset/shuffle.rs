@@ -19,7 +19,7 @@ use crate::data::{Data, Exchange, KEY_GROUPS, Key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{Block, Runtime, ShuffleId, TaskContext};
 use crate::id::Origin;
-use block::MapBlock;
+use block::{BlockOf, MapBlock};
 pub(super) use write::MapWriter;
 
 /// What a keyed operation does with the values of one key. Values arrive in the order of the map tasks.
@@ -150,7 +150,7 @@ impl<K: Key, A: Aggregate> ShuffleMap for Shuffled<K, A> {
         let mut writer = MapWriter::new(&self.aggregate, self.partitions);
         self.feed.feed(partition, task, origin, &mut writer)?;
         task.enter(origin);
-        let blocks: Vec<MapBlock<K, A::Value, A::Combiner>> = writer.finish();
+        let blocks: Vec<BlockOf<K, A>> = writer.finish();
         let records: usize = blocks.iter().map(MapBlock::records).sum();
         self.written[partition].store(records as u64, Ordering::Relaxed);
         let store = self.runtime.shuffles();
@@ -190,7 +190,7 @@ impl<K: Key, A: Aggregate> Lineage<(K, A::Output)> for Shuffled<K, A> {
 }
 
 impl<K: Key, A: Aggregate> Shuffled<K, A> {
-    fn open(&self, map: usize, block: Option<Block>) -> Result<Arc<MapBlock<K, A::Value, A::Combiner>>> {
+    fn open(&self, map: usize, block: Option<Block>) -> Result<Arc<BlockOf<K, A>>> {
         let wrong = |what: &str| Error::new(ErrorKind::Internal, format!("the block of map task {map} {what}"));
         match block {
             None => Err(wrong("is not in the shuffle store")),

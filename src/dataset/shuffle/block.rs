@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Aggregate;
 use super::table::Entry;
 use crate::codec;
 use crate::data::{Exchange, Key, hash_key};
@@ -15,6 +16,9 @@ pub(super) struct MapBlock<K, V, C> {
     /// One list a bucket.
     pub(super) combined: Vec<Vec<Entry<K, C>>>,
 }
+
+/// What one map task of an aggregation wrote for one reduce partition.
+pub(super) type BlockOf<K, A> = MapBlock<K, <A as Aggregate>::Value, <A as Aggregate>::Combiner>;
 
 /// A block between processes: hashes are left out and computed anew.
 #[derive(Serialize, Deserialize)]

@@ -2,7 +2,7 @@ use std::borrow::Borrow;
 use std::hash::Hash;
 
 use super::Aggregate;
-use super::block::MapBlock;
+use super::block::{BlockOf, MapBlock};
 use super::table::{Entry, KeyTable};
 use crate::data::{Key, hash_key, part_of};
 use crate::dataset::Chunk;
@@ -137,7 +137,7 @@ impl<'a, K: Key, A: Aggregate> MapWriter<'a, K, A> {
     }
 
     /// Returns the block of each partition.
-    pub(super) fn finish(mut self) -> Vec<MapBlock<K, A::Value, A::Combiner>> {
+    pub(super) fn finish(mut self) -> Vec<BlockOf<K, A>> {
         let parts = match self.scattered.len() {
             0 if self.table.len() <= SMALL => self.partitions,
             0 => FINE_BUCKETS.div_ceil(self.partitions) * self.partitions,

@@ -116,8 +116,10 @@ struct Sliding<K, V, F, I> {
 /// What is kept from one window to the next.
 struct Shared<K, V, F, I> {
     reducer: Reducer<F, I>,
-    partitions: Mutex<Vec<Arc<Mutex<Kept<K, V>>>>>,
+    partitions: Mutex<Vec<KeptPartition<K, V>>>,
 }
+
+type KeptPartition<K, V> = Arc<Mutex<Kept<K, V>>>;
 
 /// The panes of one partition.
 struct Kept<K, V> {
@@ -179,7 +181,7 @@ struct Window<K, V, F, I> {
     /// All panes of the window, for the case that the kept ones are of no use.
     panes: Vec<(Time, Dataset<(K, V)>)>,
     shared: Arc<Shared<K, V, F, I>>,
-    kept: Vec<Arc<Mutex<Kept<K, V>>>>,
+    kept: Vec<KeptPartition<K, V>>,
 }
 
 impl<K: Key, V: Exchange, F, I> Window<K, V, F, I>
