@@ -25,6 +25,7 @@ pub(crate) use shuffle::Aggregate;
 pub(crate) use stage::gather;
 
 pub use chunk::Emitter;
+pub use keyed::PairEmitter;
 pub use narrow::PartitionIter;
 pub use read::ReadPartition;
 

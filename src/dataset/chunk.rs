@@ -5,8 +5,9 @@ use crate::error::Result;
 /// Whether the receiver of a chunk wants more. `Break` ends the partition early, as `take` does.
 pub(crate) type Flow = ControlFlow<()>;
 
-/// A chunk holds about this many bytes, so that a chain of operators works in the first-level cache.
-const CHUNK_BYTES: usize = 8 * 1024;
+/// A chunk holds about this many bytes, so that a chain of operators works in the first-level cache, also when another
+/// thread of the processor has half of it.
+const CHUNK_BYTES: usize = 4 * 1024;
 
 /// How many records of a type make a chunk.
 pub(crate) const fn chunk_len<T>() -> usize {
@@ -153,8 +154,8 @@ mod tests {
 
     #[test]
     fn chunks_are_sized_by_bytes() {
-        assert_eq!(chunk_len::<u64>(), 1024);
-        assert_eq!(chunk_len::<[u8; 24]>(), 341);
+        assert_eq!(chunk_len::<u64>(), 512);
+        assert_eq!(chunk_len::<[u8; 24]>(), 170);
         assert_eq!(chunk_len::<[u8; 4096]>(), 16);
         assert_eq!(chunk_len::<()>(), 1024);
     }
@@ -167,11 +168,11 @@ mod tests {
             Ok(if lengths.len() == 2 { Flow::Break(()) } else { Flow::Continue(()) })
         };
         let mut emitter = Emitter::new(&mut down);
-        (0..1023).for_each(|n| emitter.emit(n));
+        (0..511).for_each(|n| emitter.emit(n));
         assert!(!emitter.is_done());
         (0..5000).for_each(|n| emitter.emit(n));
         assert!(emitter.is_done());
         assert_eq!(emitter.finish().unwrap(), Flow::Break(()));
-        assert_eq!(lengths, [1024, 1024]);
+        assert_eq!(lengths, [512, 512]);
     }
 }

@@ -3,3 +3,5 @@
 mod group_by_key;
 mod reduce_by_key;
 mod values;
+
+pub use reduce_by_key::PairEmitter;

@@ -7,17 +7,20 @@
 mod block;
 mod read;
 mod table;
+#[cfg(test)]
+mod tests;
 mod write;
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{AnyLineage, Dataset, Flow, Header, Lineage, Sink};
+use super::{AnyLineage, Chunk, Dataset, Flow, Header, Lineage, Sink};
 use crate::data::{Data, Exchange, KEY_GROUPS, Key};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{Block, Runtime, ShuffleId, TaskContext};
-use block::{MapBlock, SharedBlock};
+use crate::id::Origin;
+use block::{BlockOf, MapBlock};
+pub(super) use write::MapWriter;
 
 /// What a keyed operation does with the values of one key. Values arrive in the order of the map tasks.
 pub(crate) trait Aggregate: Send + Sync + 'static {
@@ -47,6 +50,44 @@ pub(crate) trait ShuffleMap: Send + Sync {
     fn run_map_task<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<()>;
 }
 
+/// Where the pairs of a shuffle come from.
+pub(super) trait Feed<K, A: Aggregate>: Send + Sync + 'static {
+    fn parent(&self) -> &dyn AnyLineage;
+
+    /// Writes the pairs of one partition of the parent.
+    fn feed<'t>(
+        &'t self,
+        partition: usize,
+        task: &TaskContext<'t>,
+        origin: &'t Origin,
+        writer: &mut MapWriter<'_, K, A>,
+    ) -> Result<()>;
+}
+
+/// Pairs that are there as records.
+struct Pairs<K, V>(Arc<dyn Lineage<(K, V)>>);
+
+impl<K: Key, V: Exchange, A: Aggregate<Value = V>> Feed<K, A> for Pairs<K, V> {
+    fn parent(&self) -> &dyn AnyLineage {
+        self.0.any()
+    }
+
+    fn feed<'t>(
+        &'t self,
+        partition: usize,
+        task: &TaskContext<'t>,
+        origin: &'t Origin,
+        writer: &mut MapWriter<'_, K, A>,
+    ) -> Result<()> {
+        let _ = self.0.compute(partition, task, &mut |chunk: Chunk<'_, (K, V)>| {
+            task.enter(origin);
+            writer.push(chunk);
+            Ok(Flow::Continue(()))
+        })?;
+        Ok(())
+    }
+}
+
 impl<K: Key, V: Exchange> Dataset<(K, V)> {
     /// The shuffle behind every keyed operation.
     pub(crate) fn aggregate_with<A: Aggregate<Value = V>>(
@@ -55,54 +96,61 @@ impl<K: Key, V: Exchange> Dataset<(K, V)> {
         aggregate: A,
         partitions: usize,
     ) -> Dataset<(K, A::Output)> {
+        self.shuffle(header, Pairs(Arc::clone(self.lineage())), aggregate, partitions)
+    }
+}
+
+impl<T: Data> Dataset<T> {
+    /// The shuffle of what `feed`, which reads this dataset, makes of it.
+    pub(super) fn shuffle<K: Key, A: Aggregate>(
+        &self,
+        header: Header,
+        feed: impl Feed<K, A>,
+        aggregate: A,
+        partitions: usize,
+    ) -> Dataset<(K, A::Output)> {
         self.derive(Shuffled {
             header,
-            parent: Arc::clone(self.lineage()),
+            feed: Box::new(feed),
             aggregate,
             partitions: partitions.clamp(1, KEY_GROUPS),
             id: self.runtime().next_shuffle(),
             runtime: self.runtime().clone(),
             written: (0..self.num_partitions()).map(|_| AtomicU64::new(0)).collect(),
-            key: PhantomData,
         })
     }
 }
 
-struct Shuffled<K, V, A> {
+struct Shuffled<K, A: Aggregate> {
     header: Header,
-    parent: Arc<dyn Lineage<(K, V)>>,
+    feed: Box<dyn Feed<K, A>>,
     aggregate: A,
     partitions: usize,
     id: ShuffleId,
     runtime: Runtime,
     /// How many records each map task wrote.
     written: Vec<AtomicU64>,
-    key: PhantomData<fn() -> K>,
 }
 
-impl<K: Key, V: Exchange, A: Aggregate<Value = V>> ShuffleMap for Shuffled<K, V, A> {
+impl<K: Key, A: Aggregate> ShuffleMap for Shuffled<K, A> {
     fn id(&self) -> ShuffleId {
         self.id
     }
 
     fn map_tasks(&self) -> usize {
-        self.parent.partitions()
+        self.feed.parent().partitions()
     }
 
     fn map_records(&self) -> Option<u64> {
-        self.parent.records()
+        self.feed.parent().records()
     }
 
     fn run_map_task<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<()> {
         let origin = self.header.origin();
-        let mut writer = write::MapWriter::new(&self.aggregate, self.partitions);
-        let _ = self.parent.compute(partition, task, &mut |chunk: super::Chunk<'_, (K, V)>| {
-            task.enter(origin);
-            writer.push(chunk);
-            Ok(Flow::Continue(()))
-        })?;
+        let mut writer = MapWriter::new(&self.aggregate, self.partitions);
+        self.feed.feed(partition, task, origin, &mut writer)?;
         task.enter(origin);
-        let blocks: Vec<MapBlock<K, V, A::Combiner>> = writer.finish();
+        let blocks: Vec<BlockOf<K, A>> = writer.finish();
         let records: usize = blocks.iter().map(MapBlock::records).sum();
         self.written[partition].store(records as u64, Ordering::Relaxed);
         let store = self.runtime.shuffles();
@@ -120,7 +168,7 @@ impl<K: Key, V: Exchange, A: Aggregate<Value = V>> ShuffleMap for Shuffled<K, V,
     }
 }
 
-impl<K: Key, V: Exchange, A: Aggregate<Value = V>> Lineage<(K, A::Output)> for Shuffled<K, V, A> {
+impl<K: Key, A: Aggregate> Lineage<(K, A::Output)> for Shuffled<K, A> {
     fn compute<'t>(
         &'t self,
         partition: usize,
@@ -132,7 +180,7 @@ impl<K: Key, V: Exchange, A: Aggregate<Value = V>> Lineage<(K, A::Output)> for S
         let blocks = self.runtime.shuffles().get(self.id, self.map_tasks(), partition);
         let blocks =
             blocks.into_iter().enumerate().map(|(map, block)| self.open(map, block)).collect::<Result<Vec<_>>>()?;
-        let mut down = |chunk: super::Chunk<'_, (K, A::Output)>| {
+        let mut down = |chunk: Chunk<'_, (K, A::Output)>| {
             let flow = sink.push(chunk);
             task.enter(origin);
             flow
@@ -141,8 +189,8 @@ impl<K: Key, V: Exchange, A: Aggregate<Value = V>> Lineage<(K, A::Output)> for S
     }
 }
 
-impl<K: Key, V: Exchange, A: Aggregate<Value = V>> Shuffled<K, V, A> {
-    fn open(&self, map: usize, block: Option<Block>) -> Result<SharedBlock<K, A>> {
+impl<K: Key, A: Aggregate> Shuffled<K, A> {
+    fn open(&self, map: usize, block: Option<Block>) -> Result<Arc<BlockOf<K, A>>> {
         let wrong = |what: &str| Error::new(ErrorKind::Internal, format!("the block of map task {map} {what}"));
         match block {
             None => Err(wrong("is not in the shuffle store")),
@@ -154,7 +202,7 @@ impl<K: Key, V: Exchange, A: Aggregate<Value = V>> Shuffled<K, V, A> {
     }
 }
 
-impl<K: Key, V: Exchange, A: Aggregate<Value = V>> AnyLineage for Shuffled<K, V, A> {
+impl<K: Key, A: Aggregate> AnyLineage for Shuffled<K, A> {
     fn header(&self) -> &Header {
         &self.header
     }
@@ -168,7 +216,7 @@ impl<K: Key, V: Exchange, A: Aggregate<Value = V>> AnyLineage for Shuffled<K, V,
     }
 
     fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
-        visit(self.parent.any());
+        visit(self.feed.parent());
     }
 
     fn shuffle(&self) -> Option<&dyn ShuffleMap> {
@@ -176,7 +224,7 @@ impl<K: Key, V: Exchange, A: Aggregate<Value = V>> AnyLineage for Shuffled<K, V,
     }
 }
 
-impl<K, V, A> Drop for Shuffled<K, V, A> {
+impl<K, A: Aggregate> Drop for Shuffled<K, A> {
     fn drop(&mut self) {
         self.runtime.shuffles().remove(self.id);
     }

@@ -1,8 +1,10 @@
 //! Operators that look at one batch of pairs at a time.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::data::{Data, Exchange, Key};
+use crate::dataset::PairEmitter;
 use crate::dstream::DStream;
 
 impl<K: Data, V: Data> DStream<(K, V)> {
@@ -46,6 +48,43 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         self.lift("flat_map_values", move |batch| {
             let f = Arc::clone(&f);
             batch.flat_map_values(move |value| f(value))
+        })
+    }
+}
+
+impl<T: Data> DStream<T> {
+    /// Like [`flat_map_ref`](DStream::flat_map_ref) to pairs and [`reduce_by_key`](DStream::reduce_by_key) in one, with
+    /// keys that are borrowed from the record: a key is copied when it is first seen in a partition, and not at each
+    /// of its occurrences.
+    ///
+    /// Keys are `&str` and come out as `String`, or `&[u8]` and `Vec<u8>`, or whatever else is [`ToOwned`]. Every key
+    /// of a batch comes once, in no particular order.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::testing::run;
+    ///
+    /// let lines = [vec!["to be".to_string(), "to".to_string()], vec![]];
+    /// let longest = run(lines, |lines| {
+    ///     lines.reduce_by_key_ref(|line, out| out.emit(&line[..2], line.len()), |a, b| a.max(b))
+    /// })?;
+    /// assert_eq!(longest, [vec![("to".to_string(), 5)], vec![]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn reduce_by_key_ref<Q, V: Exchange>(
+        &self,
+        pairs: impl Fn(&T, &mut PairEmitter<'_, Q, V>) + Send + Sync + 'static,
+        f: impl Fn(V, V) -> V + Send + Sync + 'static,
+    ) -> DStream<(Q::Owned, V)>
+    where
+        Q: Hash + Eq + ToOwned<Owned: Key> + ?Sized + 'static,
+    {
+        let (pairs, f) = (Arc::new(pairs), Arc::new(f));
+        self.lift("reduce_by_key_ref", move |batch| {
+            let (pairs, f) = (Arc::clone(&pairs), Arc::clone(&f));
+            batch.reduce_by_key_ref(move |record, out| pairs(record, out), move |a, b| f(a, b))
         })
     }
 }

@@ -1,8 +1,15 @@
+use std::fmt;
+use std::hash::Hash;
 use std::marker::PhantomData;
 use std::mem::needs_drop;
+use std::sync::Arc;
 
 use crate::data::{Data, Exchange, Key};
-use crate::dataset::{Aggregate, Dataset, Header};
+use crate::dataset::shuffle::{Feed, MapWriter};
+use crate::dataset::{Aggregate, AnyLineage, Chunk, Dataset, Flow, Header, Lineage};
+use crate::error::Result;
+use crate::exec::TaskContext;
+use crate::id::Origin;
 
 impl<K: Data, V: Data> Dataset<(K, V)> {
     /// Merges the values of each key with `f`, which has to be associative and commutative. Every key comes once, in no
@@ -45,6 +52,103 @@ impl<K: Key, V: Exchange> Dataset<(K, V)> {
         } else {
             self.aggregate_with(header, ReduceCopying(f, PhantomData), partitions)
         }
+    }
+}
+
+impl<T: Data> Dataset<T> {
+    /// Like [`flat_map_ref`](Dataset::flat_map_ref) to pairs and [`reduce_by_key`](Dataset::reduce_by_key) in one, with
+    /// keys that are borrowed from the record: a key is copied when it is first seen in a partition, and not at each
+    /// of its occurrences.
+    ///
+    /// Keys are `&str` and come out as `String`, or `&[u8]` and `Vec<u8>`, or whatever else is
+    /// [`ToOwned`]. Every key comes once, in no particular (but in each run the same) order.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let lines = context.parallelize(["to be or".to_string(), "not to be".to_string()], 2);
+    /// let counts = lines.reduce_by_key_ref(
+    ///     |line, out| line.split(' ').for_each(|word| out.emit(word, 1)),
+    ///     |a, b| a + b,
+    /// );
+    /// let mut counts = counts.collect()?;
+    /// counts.sort();
+    /// let expected = [("be", 2), ("not", 1), ("or", 1), ("to", 2)];
+    /// assert_eq!(counts, expected.map(|(word, count)| (word.to_string(), count)));
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn reduce_by_key_ref<Q, V: Exchange>(
+        &self,
+        pairs: impl Fn(&T, &mut PairEmitter<'_, Q, V>) + Send + Sync + 'static,
+        f: impl Fn(V, V) -> V + Send + Sync + 'static,
+    ) -> Dataset<(Q::Owned, V)>
+    where
+        Q: Hash + Eq + ToOwned<Owned: Key> + ?Sized + 'static,
+    {
+        let header = Header::new("reduce_by_key_ref");
+        let partitions = self.runtime().default_partitions();
+        let feed = BorrowedPairs { parent: Arc::clone(self.lineage()), pairs, key: PhantomData::<fn(&Q) -> V> };
+        // As in `reduce_by_key_into`.
+        if needs_drop::<V>() {
+            self.shuffle(header, feed, ReduceTaking(f, PhantomData), partitions)
+        } else {
+            self.shuffle(header, feed, ReduceCopying(f, PhantomData), partitions)
+        }
+    }
+}
+
+/// Takes pairs with borrowed keys. Given to the closure of [`Dataset::reduce_by_key_ref`].
+pub struct PairEmitter<'w, Q: ?Sized, V>(&'w mut dyn FnMut(&Q, V));
+
+impl<Q: ?Sized, V> PairEmitter<'_, Q, V> {
+    /// Sends a pair on.
+    #[inline]
+    pub fn emit(&mut self, key: &Q, value: V) {
+        (self.0)(key, value);
+    }
+}
+
+impl<Q: ?Sized, V> fmt::Debug for PairEmitter<'_, Q, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PairEmitter").finish_non_exhaustive()
+    }
+}
+
+struct BorrowedPairs<T, Q: ?Sized, V, P> {
+    parent: Arc<dyn Lineage<T>>,
+    pairs: P,
+    key: PhantomData<fn(&Q) -> V>,
+}
+
+impl<T, Q, V, P, A> Feed<Q::Owned, A> for BorrowedPairs<T, Q, V, P>
+where
+    T: Data,
+    Q: Hash + Eq + ToOwned<Owned: Key> + ?Sized + 'static,
+    V: Exchange,
+    P: Fn(&T, &mut PairEmitter<'_, Q, V>) + Send + Sync + 'static,
+    A: Aggregate<Value = V>,
+{
+    fn parent(&self) -> &dyn AnyLineage {
+        self.parent.any()
+    }
+
+    fn feed<'t>(
+        &'t self,
+        partition: usize,
+        task: &TaskContext<'t>,
+        origin: &'t Origin,
+        writer: &mut MapWriter<'_, Q::Owned, A>,
+    ) -> Result<()> {
+        let _ = self.parent.compute(partition, task, &mut |chunk: Chunk<'_, T>| {
+            task.enter(origin);
+            let mut write = |key: &Q, value| writer.push_ref(key, value);
+            let mut out = PairEmitter(&mut write);
+            chunk.as_slice().iter().for_each(|record| (self.pairs)(record, &mut out));
+            Ok(Flow::Continue(()))
+        })?;
+        Ok(())
     }
 }
 

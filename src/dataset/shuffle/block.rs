@@ -17,15 +17,15 @@ pub(super) struct MapBlock<K, V, C> {
     pub(super) combined: Vec<Vec<Entry<K, C>>>,
 }
 
+/// What one map task of an aggregation wrote for one reduce partition.
+pub(super) type BlockOf<K, A> = MapBlock<K, <A as Aggregate>::Value, <A as Aggregate>::Combiner>;
+
 /// A block between processes: hashes are left out and computed anew.
 #[derive(Serialize, Deserialize)]
 struct Wire<K, V, C> {
     values: Vec<Vec<(K, V)>>,
     combined: Vec<Vec<(K, C)>>,
 }
-
-/// A block of an aggregation, as the reduce side shares it.
-pub(super) type SharedBlock<K, A> = Arc<MapBlock<K, <A as Aggregate>::Value, <A as Aggregate>::Combiner>>;
 
 impl<K: Key, V: Exchange, C: Exchange> MapBlock<K, V, C> {
     pub(super) fn buckets(&self) -> usize {

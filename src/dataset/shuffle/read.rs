@@ -1,7 +1,8 @@
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::Aggregate;
-use super::block::SharedBlock;
+use super::block::BlockOf;
 use super::table::{Entry, KeyTable};
 use crate::data::{Data, Key, part_of};
 use crate::dataset::{Chunk, Flow, Sink, chunk_len};
@@ -11,7 +12,7 @@ use crate::error::Result;
 /// pushes a record a key. Blocks are left as they are, for another attempt.
 pub(super) fn merge<K: Key, A: Aggregate>(
     aggregate: &A,
-    blocks: &[SharedBlock<K, A>],
+    blocks: &[Arc<BlockOf<K, A>>],
     partitions: usize,
     sink: &mut dyn Sink<(K, A::Output)>,
 ) -> Result<Flow> {

@@ -1,3 +1,4 @@
+use std::borrow::Borrow;
 use std::hash::Hash;
 
 use hashbrown::HashTable;
@@ -46,22 +47,22 @@ impl<K: Eq + Hash, C> KeyTable<K, C> {
         }
     }
 
-    /// As [`merge`](KeyTable::merge), with a key that is cloned only when it is new.
+    /// As [`merge`](KeyTable::merge), with a key that is made an owned one only when it is new.
     #[inline]
-    pub(crate) fn merge_ref<V>(
+    pub(crate) fn merge_ref<Q: Eq + ToOwned<Owned = K> + ?Sized, V>(
         &mut self,
         hash: u64,
-        key: &K,
+        key: &Q,
         value: V,
         create: impl FnOnce(V) -> C,
         merge: impl FnOnce(&mut C, V),
     ) where
-        K: Clone,
+        K: Borrow<Q>,
     {
-        match self.0.entry(hash, |entry| entry.hash == hash && entry.key == *key, |entry| entry.hash) {
+        match self.0.entry(hash, |entry| entry.hash == hash && entry.key.borrow() == key, |entry| entry.hash) {
             Slot::Occupied(entry) => merge(&mut entry.into_mut().value, value),
             Slot::Vacant(slot) => {
-                slot.insert(Entry { hash, key: key.clone(), value: create(value) });
+                slot.insert(Entry { hash, key: key.to_owned(), value: create(value) });
             }
         }
     }

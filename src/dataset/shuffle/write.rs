@@ -1,5 +1,8 @@
+use std::borrow::Borrow;
+use std::hash::Hash;
+
 use super::Aggregate;
-use super::block::MapBlock;
+use super::block::{BlockOf, MapBlock};
 use super::table::{Entry, KeyTable};
 use crate::data::{Key, hash_key, part_of};
 use crate::dataset::Chunk;
@@ -19,7 +22,7 @@ const SMALL: usize = 1 << 15;
 /// It starts combining. Each time the table has doubled it compares the records since the last look with the keys
 /// they added: if more than every second record brought a new key, the table costs more than it saves, and from there
 /// on records are scattered into buckets as they come.
-pub(super) struct MapWriter<'a, K, A: Aggregate> {
+pub(in crate::dataset) struct MapWriter<'a, K, A: Aggregate> {
     aggregate: &'a A,
     partitions: usize,
     table: KeyTable<K, A::Combiner>,
@@ -74,6 +77,30 @@ impl<'a, K: Key, A: Aggregate> MapWriter<'a, K, A> {
                 }
             }
         }
+        self.look();
+    }
+
+    /// Takes a pair whose key is borrowed: it is made an owned one at its first sight only, while the writer combines.
+    #[inline]
+    pub(in crate::dataset) fn push_ref<Q: Hash + Eq + ToOwned<Owned = K> + ?Sized>(&mut self, key: &Q, value: A::Value)
+    where
+        K: Borrow<Q>,
+    {
+        let hash = hash_key(key);
+        if self.scattered.is_empty() {
+            let aggregate = self.aggregate;
+            self.records_since_look += 1;
+            self.table.merge_ref(hash, key, value, |v| aggregate.create(v), |c, v| aggregate.merge_value(c, v));
+            self.look();
+        } else {
+            let parts = self.scattered.len();
+            self.scattered[part_of(hash, parts)].push(Entry { hash, key: key.to_owned(), value });
+        }
+    }
+
+    /// Asks, whenever the table has doubled, whether combining pays.
+    #[inline]
+    fn look(&mut self) {
         if self.table.len() >= self.next_look {
             let new_keys = self.table.len() - self.keys_at_look;
             if new_keys * 2 > self.records_since_look {
@@ -110,7 +137,7 @@ impl<'a, K: Key, A: Aggregate> MapWriter<'a, K, A> {
     }
 
     /// Returns the block of each partition.
-    pub(super) fn finish(mut self) -> Vec<MapBlock<K, A::Value, A::Combiner>> {
+    pub(super) fn finish(mut self) -> Vec<BlockOf<K, A>> {
         let parts = match self.scattered.len() {
             0 if self.table.len() <= SMALL => self.partitions,
             0 => FINE_BUCKETS.div_ceil(self.partitions) * self.partitions,

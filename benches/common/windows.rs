@@ -1,0 +1,195 @@
+//! Sliding sums by key: a window of ten batches, a window a batch.
+//!
+//! By hand: each batch is reduced once to a pane, partition by partition on two barriers. With an inverse the pane is
+//! added to a live table and the oldest one is taken off; without, the ten panes are merged anew.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ahash::{AHashMap, RandomState};
+use rayon::prelude::*;
+use tidemill::{Clock, DStream, Event, Key, ManualClock, QueueSource, StreamingContext};
+
+use super::data::{parts, scramble, word, zipf_pairs};
+use super::{Case, MakeCase, Side, Size, Work};
+
+pub const CASES: &[MakeCase] = &[
+    |size| case("sliding sum, inverse, u64 keys", Some(1.3), size, true, scramble),
+    |size| case("sliding sum, no inverse, u64 keys", Some(2.0), size, false, scramble),
+    |size| case("sliding sum, inverse, String keys", Some(1.3), size, true, word),
+    |size| case("sliding sum, no inverse, String keys", Some(2.0), size, false, word),
+];
+
+const PANES: usize = 10;
+const BATCHES: usize = 40;
+const KEYS: u64 = 50_000;
+const INTERVAL: Duration = Duration::from_secs(1);
+
+type Batch<K> = Vec<(K, u64)>;
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn case<K: Key>(name: &'static str, target: Option<f64>, size: Size, inverse: bool, key: fn(u64) -> K) -> Case {
+    let batches = if size == Size::Test { PANES + 2 } else { BATCHES };
+    let records = size.records(100_000);
+    let batches: Arc<Vec<Batch<K>>> =
+        Arc::new((0..batches as u64).map(|number| zipf_pairs(records, KEYS, 100 + number, key)).collect());
+    Case {
+        name,
+        records: records * batches.len(),
+        target,
+        hand: by_hand(Arc::clone(&batches), inverse),
+        ours: ours(batches, inverse),
+    }
+}
+
+fn checksum<K>(sum: u64, (_, total): (K, u64)) -> u64 {
+    // A key whose records have left the window is 0 with an inverse and gone without.
+    sum.wrapping_add(total.wrapping_mul(total))
+}
+
+fn by_hand<K: Key>(batches: Arc<Vec<Batch<K>>>, inverse: bool) -> Side {
+    Box::new(move || {
+        let batches: Vec<Vec<Batch<K>>> = batches.iter().map(|batch| parts(batch, threads())).collect();
+        Box::new(move || {
+            let mut shards: Vec<Shard<K>> = (0..threads()).map(|_| Shard::default()).collect();
+            let slides = batches.into_iter().map(|batch| slide(batch, &mut shards, inverse));
+            slides.fold(0, u64::wrapping_add)
+        })
+    })
+}
+
+/// What a thread keeps of the keys that are its own.
+struct Shard<K> {
+    panes: VecDeque<AHashMap<K, u64>>,
+    totals: AHashMap<K, u64>,
+}
+
+impl<K> Default for Shard<K> {
+    fn default() -> Self {
+        Shard { panes: VecDeque::new(), totals: AHashMap::new() }
+    }
+}
+
+/// Takes a batch in and folds the window, as owned records, like the crate.
+fn slide<K: Key>(batch: Vec<Batch<K>>, shards: &mut [Shard<K>], inverse: bool) -> u64 {
+    let owners = RandomState::with_seeds(1, 2, 3, 4);
+    let of = shards.len();
+    let expected = shards[0].panes.back().map_or(0, |pane| pane.len());
+    let reduced: Vec<Vec<AHashMap<K, u64>>> = batch
+        .into_par_iter()
+        .map(|part| {
+            let mut tables: Vec<AHashMap<K, u64>> = (0..of).map(|_| AHashMap::with_capacity(expected)).collect();
+            for (key, value) in part {
+                let owner = (owners.hash_one(&key) >> 32) as usize % of;
+                *tables[owner].entry(key).or_default() += value;
+            }
+            tables
+        })
+        .collect();
+    let mut by_shard: Vec<Vec<AHashMap<K, u64>>> = (0..of).map(|_| Vec::new()).collect();
+    for tables in reduced {
+        tables.into_iter().enumerate().for_each(|(shard, table)| by_shard[shard].push(table));
+    }
+    let shards = shards.par_iter_mut().zip(by_shard);
+    shards.map(|(shard, tables)| shard.slide(tables, inverse)).reduce(|| 0, u64::wrapping_add)
+}
+
+impl<K: Key> Shard<K> {
+    fn slide(&mut self, tables: Vec<AHashMap<K, u64>>, inverse: bool) -> u64 {
+        let mut tables = tables.into_iter();
+        let mut pane = tables.next().unwrap_or_default();
+        tables.flatten().for_each(|(key, value)| *pane.entry(key).or_default() += value);
+        if inverse {
+            for (key, value) in &pane {
+                match self.totals.get_mut(key) {
+                    Some(total) => *total += value,
+                    None => {
+                        self.totals.insert(key.clone(), *value);
+                    }
+                }
+            }
+        }
+        self.panes.push_back(pane);
+        let gone = if self.panes.len() > PANES { self.panes.pop_front() } else { None };
+        if inverse {
+            for (key, value) in gone.into_iter().flatten() {
+                *self.totals.get_mut(&key).expect("a key of a pane has a total") -= value;
+            }
+        } else {
+            self.totals = AHashMap::with_capacity(self.totals.len());
+            for (key, value) in self.panes.iter().flatten() {
+                match self.totals.get_mut(key) {
+                    Some(total) => *total += value,
+                    None => {
+                        self.totals.insert(key.clone(), *value);
+                    }
+                }
+            }
+        }
+        self.totals.iter().map(|(key, total)| (key.clone(), *total)).fold(0, checksum)
+    }
+}
+
+fn ours<K: Key>(batches: Arc<Vec<Batch<K>>>, inverse: bool) -> Side {
+    Box::new(move || {
+        let queue = QueueSource::one_at_a_time().partitions(threads());
+        batches.iter().for_each(|batch| queue.push(batch.iter().cloned()));
+        let sum = Arc::new(AtomicU64::new(0));
+        let total = Arc::clone(&sum);
+        let run = Run::start(queue, move |pairs: DStream<(K, u64)>| {
+            let (window, slide) = (PANES as u32 * INTERVAL, INTERVAL);
+            let windows = if inverse {
+                pairs.reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, window, slide)
+            } else {
+                pairs.reduce_by_key_and_window(|a, b| a + b, window, slide)
+            };
+            windows.foreach_batch(move |window, _| {
+                total.fetch_add(window.aggregate(0, checksum, u64::wrapping_add)?, Ordering::Relaxed);
+                Ok(())
+            });
+        });
+        let ticks = batches.len();
+        let work: Work = Box::new(move || {
+            (0..ticks).for_each(|_| run.tick());
+            sum.load(Ordering::Relaxed)
+        });
+        work
+    })
+}
+
+/// A graph that runs on a clock which is advanced by hand.
+pub struct Run {
+    context: StreamingContext,
+    hands: ManualClock,
+    done: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl Run {
+    pub fn start<T: tidemill::Data>(queue: QueueSource<T>, build: impl FnOnce(DStream<T>)) -> Run {
+        let hands = ManualClock::new();
+        let context =
+            StreamingContext::builder("run").batch_interval(INTERVAL).clock(Clock::manual(&hands)).build().unwrap();
+        build(context.input(queue));
+        let (tell, done) = std::sync::mpsc::channel();
+        context.add_listener(move |event: &Event| {
+            if matches!(event, Event::BatchCompleted(_) | Event::Failed { .. }) {
+                // Nobody listens once the run is dropped.
+                let _ = tell.send(());
+            }
+        });
+        context.start().unwrap();
+        Run { context, hands, done: Mutex::new(done) }
+    }
+
+    /// Lets the next batch be due and waits until it is done.
+    pub fn tick(&self) {
+        self.hands.advance(INTERVAL);
+        self.done.lock().unwrap().recv().unwrap();
+        assert_eq!(self.context.state(), tidemill::State::Active);
+    }
+}

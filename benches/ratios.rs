@@ -1,0 +1,81 @@
+//! Prints what the crate costs in units of the same work written by hand, in processor time.
+//!
+//! ```text
+//! cargo bench --bench ratios [-- WORD]     only the cases with the word in their name
+//! ```
+//!
+//! Both sides run by turns, hand, crate, hand, crate, and the medians are compared: what else the machine does hits
+//! both. "best" is the fastest run of the crate against the fastest by hand, which is steadier on a busy machine.
+//! Processor time is that of all threads of the process.
+
+#![allow(clippy::disallowed_methods, reason = "benches measure real time")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::measure::{measure, median, quantile};
+use common::{Case, Size};
+
+/// How often each side runs.
+const ROUNDS: usize = 9;
+
+fn main() {
+    let size = Size::from_args();
+    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
+    let [hand, ours, ratio, best, quartiles, target] = ["hand", "crate", "ratio", "best", "quartiles", "target"];
+    println!("{:<40} {hand:>8} {ours:>8} {ratio:>7} {best:>7} {quartiles:>13} {target:>7}", "ns per record");
+    let cases = [common::fusion::CASES, common::shuffle::CASES, common::windows::CASES].concat();
+    for make in cases {
+        // A case makes its data when it is built; ask its name with little of it.
+        if make(Size::Test).name.contains(&wanted) {
+            report(&make(size), if size == Size::Test { 1 } else { ROUNDS });
+        }
+    }
+    if "empty batch".contains(&wanted) {
+        tick(if size == Size::Test { 100 } else { 20_000 });
+    }
+}
+
+fn report(case: &Case, rounds: usize) {
+    let (mut hand, mut ours, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    // The first round warms up and is not counted.
+    for round in 0..=rounds {
+        let work = (case.hand)();
+        let (by_hand, hand_time) = measure(work);
+        let work = (case.ours)();
+        let (by_us, our_time) = measure(work);
+        assert_eq!(by_hand, by_us, "{}: both sides have the same result", case.name);
+        if round > 0 {
+            let nanos = |time: Duration| time.as_nanos() as f64 / case.records as f64;
+            hand.push(nanos(hand_time));
+            ours.push(nanos(our_time));
+            ratios.push(nanos(our_time) / nanos(hand_time));
+        }
+    }
+    let best = quantile(&ours, 0.0) / quantile(&hand, 0.0);
+    let (hand, ours) = (median(&hand), median(&ours));
+    let quartiles = format!("{:.2} - {:.2}", quantile(&ratios, 0.25), quantile(&ratios, 0.75));
+    let target = case.target.map_or(String::new(), |target| format!("{target:.2}"));
+    println!("{:<40} {hand:>8.2} {ours:>8.2} {:>7.2} {best:>7.2} {quartiles:>13} {target:>7}", case.name, ours / hand);
+}
+
+fn tick(ticks: usize) {
+    let run = common::scheduling::ten_operators();
+    (0..100).for_each(|_| run.tick());
+    let mut micros = Vec::with_capacity(ticks);
+    let ((), processor) = measure(|| {
+        for _ in 0..ticks {
+            let begin = Instant::now();
+            run.tick();
+            micros.push(begin.elapsed().as_nanos() as f64 / 1000.0);
+        }
+    });
+    println!(
+        "empty batch through ten operators: {:.0} µs at the median, {:.0} µs at the 99th of 100, {:.0} µs processor \
+         time; target 100 µs",
+        median(&micros),
+        quantile(&micros, 0.99),
+        processor.as_micros() as f64 / ticks as f64,
+    );
+}

@@ -1,0 +1,117 @@
+//! The ways through a shuffle give the same: one partition or many, combined, scattered or switched in between, blocks
+//! typed or encoded.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use crate::context::StreamingContext;
+use crate::dataset::Dataset;
+
+type Pairs = Vec<(String, u64)>;
+
+fn context(partitions: usize, encoded: bool) -> StreamingContext {
+    StreamingContext::builder("shuffle").workers(2).partitions(partitions).encoded_shuffle(encoded).build().unwrap()
+}
+
+/// A dataset with the given partitions.
+fn dataset(context: &StreamingContext, parts: &[Pairs]) -> Dataset<(String, u64)> {
+    let part = |part: &Pairs| context.parallelize(part.clone(), 1);
+    parts.iter().map(part).reduce(|all, part| all.union(&part)).unwrap()
+}
+
+/// `records` pairs that go through `keys` keys again and again, beginning at `first`.
+fn pairs(first: usize, keys: usize, records: usize) -> Pairs {
+    (0..records).map(|n| ((first + n % keys).to_string(), n as u64)).collect()
+}
+
+fn check(parts: &[Pairs]) {
+    let all = || parts.iter().flatten().cloned();
+    let mut sums = BTreeMap::new();
+    let mut groups: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    all().for_each(|(key, value)| *sums.entry(key).or_insert(0) += value);
+    all().for_each(|(key, value)| groups.entry(key).or_default().push(value));
+    for partitions in [1, 3, 300] {
+        let mut in_order = None;
+        for encoded in [false, true] {
+            let context = context(partitions, encoded);
+            let dataset = dataset(&context, parts);
+            let reduced = dataset.reduce_by_key(|a, b| a + b).collect_partitions().unwrap();
+            assert_eq!(reduced.len(), partitions);
+            let records: usize = reduced.iter().map(Vec::len).sum();
+            assert_eq!(records, sums.len(), "{partitions} partitions: every key comes once");
+            assert_eq!(reduced.iter().flatten().cloned().collect::<BTreeMap<_, _>>(), sums);
+
+            let by_reference = dataset.reduce_by_key_ref(|(key, n), out| out.emit(&key[..], *n), |a, b| a + b);
+            let by_reference = by_reference.collect().unwrap();
+            assert_eq!(by_reference.len(), sums.len());
+            assert_eq!(by_reference.into_iter().collect::<BTreeMap<_, _>>(), sums);
+
+            let grouped = dataset.group_by_key().collect().unwrap();
+            assert_eq!(grouped.into_iter().collect::<BTreeMap<_, _>>(), groups, "values keep their order");
+
+            // However often it runs, and whatever carries the blocks: the same records in the same order.
+            assert_eq!(in_order.get_or_insert_with(|| reduced.clone()), &reduced);
+            assert_eq!(dataset.reduce_by_key(|a, b| a + b).collect_partitions().unwrap(), reduced);
+        }
+    }
+}
+
+#[test]
+fn nothing_and_next_to_nothing() {
+    check(&[vec![]]);
+    check(&[vec![], pairs(0, 1, 1), vec![]]);
+}
+
+#[test]
+fn repeated_keys_are_combined() {
+    check(&[pairs(0, 10, 1000), pairs(5, 10, 1000)]);
+}
+
+#[test]
+fn many_repeated_keys_are_combined_in_fine_buckets() {
+    check(&[pairs(0, 40_000, 120_000)]);
+}
+
+#[test]
+fn keys_that_do_not_repeat_are_scattered() {
+    check(&[pairs(0, 20_000, 20_000)]);
+}
+
+#[test]
+fn a_writer_switches_when_keys_cease_to_repeat() {
+    let mut switching = pairs(0, 100, 10_000);
+    switching.extend(pairs(50, 20_000, 20_000));
+    check(&[switching]);
+}
+
+#[test]
+fn blocks_of_different_fineness_meet() {
+    check(&[pairs(0, 10, 100), pairs(0, 20_000, 20_000), pairs(5, 36_000, 110_000)]);
+}
+
+#[test]
+fn a_key_is_owned_at_its_first_sight_only() {
+    let context = context(2, false);
+    let lines = context.parallelize(vec!["a b a".to_string(), "b a".to_string()], 2);
+    let counts = lines.reduce_by_key_ref(|line, out| line.split(' ').for_each(|word| out.emit(word, 1)), |a, b| a + b);
+    let counts: BTreeMap<String, i32> = counts.collect().unwrap().into_iter().collect();
+    assert_eq!(counts, [("a", 3), ("b", 2)].map(|(word, count)| (word.to_string(), count)).into());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(6))]
+
+    /// Partitions are made of stretches in which keys repeat more or less.
+    #[test]
+    fn any_mixture_equals_a_plain_map(
+        parts in prop::collection::vec(
+            prop::collection::vec((0usize..5000, 1usize..6000, 0usize..6000), 0..3), 1..3,
+        ),
+    ) {
+        let part = |stretches: &Vec<(usize, usize, usize)>| -> Pairs {
+            stretches.iter().flat_map(|&(first, keys, records)| pairs(first, keys, records)).collect()
+        };
+        check(&parts.iter().map(part).collect::<Vec<_>>());
+    }
+}
