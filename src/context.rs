@@ -122,7 +122,6 @@ impl StreamingContext {
         let on_error = self.on_error();
         let graph = self.graph.finish(zero_time, self.config.remember, Arc::clone(&on_error))?;
         self.bus.start(Arc::clone(&on_error))?;
-        self.bus.post(Event::StreamingStarted { zero_time });
         tracing::info!(app = self.config.app_name, ?interval, %zero_time, "starting");
         let inputs = SourceContext::new(&self.runtime, clock, interval, Arc::clone(&on_error));
         let settings = Settings {

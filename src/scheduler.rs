@@ -24,7 +24,7 @@ use crate::dstream::DStreamGraph;
 use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::event_loop::{RecurringTimer, Thread};
 use crate::input::SourceContext;
-use crate::listener::ListenerBus;
+use crate::listener::{Event, ListenerBus};
 use crate::time::{Clock, Time};
 
 use generator::{Generator, GeneratorEvent};
@@ -86,6 +86,7 @@ impl Scheduler {
             let _ = graph.stop_inputs(Duration::ZERO);
             return Err(error);
         }
+        with.bus.post(Event::StreamingStarted { zero_time: first_tick - settings.batch_interval });
         let (events, inbox) = unbounded();
         let (jobs, queue) = unbounded();
         let workers = (0..settings.concurrent_jobs.max(1))

@@ -50,7 +50,9 @@ impl<K: Data, V: Data> DStream<(K, V)> {
     }
 }
 
-impl<K: Key, V: Exchange> DStream<(K, V)> {
+// Here and wherever a method asks for a key: bounds of the method, and not of the block, are those of which the compiler
+// says what `data` has to say.
+impl<K: Data, V: Data> DStream<(K, V)> {
     /// Merges the values of each key of a batch with `f`, which has to be associative and commutative. Every key comes
     /// once, in no particular order.
     ///
@@ -67,7 +69,11 @@ impl<K: Key, V: Exchange> DStream<(K, V)> {
     /// # Ok::<(), tidemill::Error>(())
     /// ```
     #[track_caller]
-    pub fn reduce_by_key(&self, f: impl Fn(V, V) -> V + Send + Sync + 'static) -> DStream<(K, V)> {
+    pub fn reduce_by_key(&self, f: impl Fn(V, V) -> V + Send + Sync + 'static) -> DStream<(K, V)>
+    where
+        K: Key,
+        V: Exchange,
+    {
         let f = Arc::new(f);
         self.lift("reduce_by_key", move |batch| {
             let f = Arc::clone(&f);
@@ -91,7 +97,11 @@ impl<K: Key, V: Exchange> DStream<(K, V)> {
     /// # Ok::<(), tidemill::Error>(())
     /// ```
     #[track_caller]
-    pub fn group_by_key(&self) -> DStream<(K, Vec<V>)> {
+    pub fn group_by_key(&self) -> DStream<(K, Vec<V>)>
+    where
+        K: Key,
+        V: Exchange,
+    {
         self.lift("group_by_key", |batch| batch.group_by_key())
     }
 }

@@ -1,9 +1,9 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select_biased};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded, select_biased};
 
 use super::{Event, Listener};
 use crate::error::{Error, ErrorKind, OnError, Result};
@@ -11,6 +11,9 @@ use crate::event_loop::Thread;
 
 /// How many events wait for slow listeners before further ones are dropped.
 const QUEUE: usize = 10_000;
+
+/// For how long listeners may work on after the deadline of a stop, in real time: what came before it used it up.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Carries events to the listeners. Posting never waits.
 pub(crate) struct ListenerBus {
@@ -71,15 +74,17 @@ impl ListenerBus {
     pub(crate) fn stop(&self, alarm: &Receiver<Instant>) -> Result<()> {
         let Some(Running { events, ended, thread }) = lock(&self.running).take() else { return Ok(()) };
         drop(events);
-        select_biased! {
-            recv(ended) -> _ => thread.join(),
-            recv(alarm) -> _ => {
-                thread.leave();
-                let message = "stopping took too long; left undone: a listener has not returned from an event";
-                return Err(Error::new(ErrorKind::Timeout, message));
-            }
+        let has_ended = select_biased! {
+            recv(ended) -> _ => true,
+            recv(alarm) -> _ => ended.recv_timeout(GRACE) == Err(RecvTimeoutError::Disconnected),
+        };
+        if has_ended {
+            thread.join();
+            return Ok(());
         }
-        Ok(())
+        thread.leave();
+        let message = "stopping took too long; left undone: a listener has not returned from an event";
+        Err(Error::new(ErrorKind::Timeout, message))
     }
 
     /// Ends the thread once what was posted is delivered, and does not wait for it.

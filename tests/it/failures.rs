@@ -313,6 +313,7 @@ fn a_source_that_cannot_start() {
         assert_eq!(second_calls.try_iter().collect::<Vec<_>>(), [Call::Start]);
         assert_eq!(third_calls.try_iter().collect::<Vec<_>>(), []);
         assert!(run.context.stop(Stop::Gracefully).is_ok());
+        assert_eq!(run.events.try_iter().count(), 0, "nothing has started");
     }
 }
 

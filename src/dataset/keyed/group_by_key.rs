@@ -1,9 +1,9 @@
 use std::marker::PhantomData;
 
-use crate::data::{Exchange, Key};
+use crate::data::{Data, Exchange, Key};
 use crate::dataset::{Aggregate, Dataset, Header};
 
-impl<K: Key, V: Exchange> Dataset<(K, V)> {
+impl<K: Data, V: Data> Dataset<(K, V)> {
     /// Gathers the values of each key, in the order of their partitions. Every key comes once, in no particular order.
     ///
     /// All values of a key are in memory at once; nothing is combined before the shuffle. To fold them, use
@@ -18,7 +18,11 @@ impl<K: Key, V: Exchange> Dataset<(K, V)> {
     /// # Ok::<(), tidemill::Error>(())
     /// ```
     #[track_caller]
-    pub fn group_by_key(&self) -> Dataset<(K, Vec<V>)> {
+    pub fn group_by_key(&self) -> Dataset<(K, Vec<V>)>
+    where
+        K: Key,
+        V: Exchange,
+    {
         let header = Header::new("group_by_key");
         self.aggregate_with(header, Group(PhantomData), self.runtime().default_partitions())
     }

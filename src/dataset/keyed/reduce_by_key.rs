@@ -1,10 +1,10 @@
 use std::marker::PhantomData;
 use std::mem::needs_drop;
 
-use crate::data::{Exchange, Key};
+use crate::data::{Data, Exchange, Key};
 use crate::dataset::{Aggregate, Dataset, Header};
 
-impl<K: Key, V: Exchange> Dataset<(K, V)> {
+impl<K: Data, V: Data> Dataset<(K, V)> {
     /// Merges the values of each key with `f`, which has to be associative and commutative. Every key comes once, in no
     /// particular (but in each run the same) order.
     ///
@@ -21,11 +21,17 @@ impl<K: Key, V: Exchange> Dataset<(K, V)> {
     /// # Ok::<(), tidemill::Error>(())
     /// ```
     #[track_caller]
-    pub fn reduce_by_key(&self, f: impl Fn(V, V) -> V + Send + Sync + 'static) -> Dataset<(K, V)> {
+    pub fn reduce_by_key(&self, f: impl Fn(V, V) -> V + Send + Sync + 'static) -> Dataset<(K, V)>
+    where
+        K: Key,
+        V: Exchange,
+    {
         let header = Header::new("reduce_by_key");
         self.reduce_by_key_into(header, f, self.runtime().default_partitions())
     }
+}
 
+impl<K: Key, V: Exchange> Dataset<(K, V)> {
     pub(crate) fn reduce_by_key_into(
         &self,
         header: Header,

@@ -27,9 +27,7 @@ impl<T: Data> DStream<T> {
             total(counts.union(&zero), |a, b| a + b)
         })
     }
-}
 
-impl<T: Exchange> DStream<T> {
     /// Merges all records of a batch into one with `f`, which has to be associative and commutative. An empty batch
     /// stays empty.
     ///
@@ -43,7 +41,10 @@ impl<T: Exchange> DStream<T> {
     /// # Ok::<(), tidemill::Error>(())
     /// ```
     #[track_caller]
-    pub fn reduce(&self, f: impl Fn(T, T) -> T + Send + Sync + 'static) -> DStream<T> {
+    pub fn reduce(&self, f: impl Fn(T, T) -> T + Send + Sync + 'static) -> DStream<T>
+    where
+        T: Exchange,
+    {
         let f = Arc::new(f);
         self.lift("reduce", move |batch| {
             let f = Arc::clone(&f);

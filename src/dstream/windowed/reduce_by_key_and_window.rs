@@ -2,14 +2,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::panes::{Panes, Reducer};
-use crate::data::{Exchange, Key};
+use crate::data::{Data, Exchange, Key};
 use crate::dataset::{AnyLineage, Chunk, Dataset, Flow, Header, Lineage, Partition, Sink, chunk_len, gather};
 use crate::dstream::{DStream, Edge, Operator};
 use crate::error::Result;
 use crate::exec::TaskContext;
 use crate::time::{Interval, Time};
 
-impl<K: Key, V: Exchange> DStream<(K, V)> {
+impl<K: Data, V: Data> DStream<(K, V)> {
     /// Merges the values of each key over a window with `f`, which has to be associative and commutative. Keys without
     /// a value in the window do not appear; every other comes once, in no particular order.
     ///
@@ -41,7 +41,11 @@ impl<K: Key, V: Exchange> DStream<(K, V)> {
         f: impl Fn(V, V) -> V + Send + Sync + 'static,
         window: Duration,
         slide: Duration,
-    ) -> DStream<(K, V)> {
+    ) -> DStream<(K, V)>
+    where
+        K: Key,
+        V: Exchange,
+    {
         let no_inverse: Option<fn(V, V) -> V> = None;
         self.sliding("reduce_by_key_and_window", f, no_inverse, window, slide)
     }
@@ -76,10 +80,16 @@ impl<K: Key, V: Exchange> DStream<(K, V)> {
         inverse: impl Fn(V, V) -> V + Send + Sync + 'static,
         window: Duration,
         slide: Duration,
-    ) -> DStream<(K, V)> {
+    ) -> DStream<(K, V)>
+    where
+        K: Key,
+        V: Exchange,
+    {
         self.sliding("reduce_by_key_and_window_inverse", f, Some(inverse), window, slide)
     }
+}
 
+impl<K: Key, V: Exchange> DStream<(K, V)> {
     #[track_caller]
     fn sliding<I: Fn(V, V) -> V + Send + Sync + 'static>(
         &self,
