@@ -8,7 +8,7 @@ use tidemill::{Dataset, StreamingContext};
 use super::data::{Random, lines, parts};
 use super::{Case, MakeCase, Size, side};
 
-pub const CASES: &[MakeCase] = &[from_memory, in_cache, strings];
+pub const CASES: &[MakeCase] = &[from_memory, in_cache, strings, strings_by_reference];
 
 const PARTITIONS: usize = 8;
 
@@ -67,32 +67,50 @@ fn in_cache(size: Size) -> Case {
     }
 }
 
-/// `filter`, `map` to upper case, sum of the bytes' values over lines of text.
+/// Lines of text: those of some lengths in upper case, and the sum of their bytes' values. `map` takes records, so lines
+/// that belong to the input are cloned for it.
 fn strings(size: Size) -> Case {
+    lines_case("lines filter map sum", size, |lines| {
+        let shouted = lines.filter(|line| wanted_line(line)).map(|line| line.to_ascii_uppercase());
+        shouted.map(|line| weigh(&line))
+    })
+}
+
+/// The same with an operator that looks at records and clones none.
+fn strings_by_reference(size: Size) -> Case {
+    lines_case("lines flat_map_ref sum", size, |lines| {
+        lines.flat_map_ref(|line, out| {
+            if wanted_line(line) {
+                out.emit(weigh(&line.to_ascii_uppercase()));
+            }
+        })
+    })
+}
+
+fn wanted_line(line: &str) -> bool {
+    line.len() % 3 != 0
+}
+
+fn weigh(line: &str) -> u64 {
+    line.bytes().map(u64::from).sum()
+}
+
+fn lines_case(name: &'static str, size: Size, weights: fn(&Dataset<String>) -> Dataset<u64>) -> Case {
     let lines = lines(size.records(400_000), 2);
-    let records = lines.len();
     let context = StreamingContext::builder("fusion").build().unwrap();
-    let dataset = context.parallelize(lines.iter().cloned(), PARTITIONS);
     let by_hand = Arc::new(parts(&lines, PARTITIONS));
-    let wanted = |line: &str| line.len() % 3 != 0;
-    let weigh = |line: &str| line.bytes().map(u64::from).sum::<u64>();
+    let dataset = context.parallelize(lines.iter().cloned(), PARTITIONS);
     Case {
-        name: "lines filter map sum",
-        records,
+        name,
+        records: lines.len(),
         target: None,
         hand: side(move || {
             let part = |part: &Vec<String>| {
-                part.iter()
-                    .filter(|line| wanted(line))
-                    .map(|line| line.to_ascii_uppercase())
-                    .map(|line| weigh(&line))
-                    .sum::<u64>()
+                let shouted = part.iter().filter(|line| wanted_line(line)).map(|line| line.to_ascii_uppercase());
+                shouted.map(|line| weigh(&line)).sum::<u64>()
             };
             by_hand.par_iter().map(part).sum()
         }),
-        ours: side(move || {
-            let shouted = dataset.filter(move |line| wanted(line)).map(|line| line.to_ascii_uppercase());
-            shouted.map(move |line| weigh(&line)).aggregate(0, |a, b| a + b, |a, b| a + b).unwrap()
-        }),
+        ours: side(move || weights(&dataset).aggregate(0, |a, b| a + b, |a, b| a + b).unwrap()),
     }
 }
