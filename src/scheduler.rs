@@ -115,7 +115,7 @@ impl Scheduler {
         let Scheduler { timer, events, generator, workers, clock } = self;
         // A context that has failed does not plan another batch.
         if how == Stop::Gracefully && !status.has_failed() {
-            timer.stop_after_next_tick(deadline);
+            timer.stop_after_next_tick(deadline, status.failed());
         } else {
             status.drop_queued_jobs();
             timer.stop();

@@ -298,6 +298,12 @@ impl<T> Emissions<T> {
     }
 }
 
+impl<T: PartialEq<U>, U> PartialEq<Vec<Vec<U>>> for Emissions<T> {
+    fn eq(&self, other: &Vec<Vec<U>>) -> bool {
+        self.batches[..] == other[..]
+    }
+}
+
 impl<T: PartialEq<U>, U, const N: usize> PartialEq<[Vec<U>; N]> for Emissions<T> {
     fn eq(&self, other: &[Vec<U>; N]) -> bool {
         self.batches[..] == other[..]

@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
@@ -72,9 +73,9 @@ impl RecurringTimer {
         Ok(RecurringTimer { clock: own_clock, stop, stopped, thread })
     }
 
-    /// Lets the timer tick once more at its scheduled time, unless that is after `deadline`, and returns the time of the
-    /// last tick.
-    pub(crate) fn stop_after_next_tick(self, deadline: Time) -> Option<Time> {
+    /// Lets the timer tick once more at its scheduled time, unless that is after `deadline` or `cancel` is closed before,
+    /// and returns the time of the last tick.
+    pub(crate) fn stop_after_next_tick(self, deadline: Time, cancel: &Receiver<Infallible>) -> Option<Time> {
         // A timer that has ended needs no telling.
         let _ = self.stop.try_send(Stop::AfterNextTick);
         select_biased! {
@@ -82,6 +83,7 @@ impl RecurringTimer {
                 self.thread.join();
                 last.unwrap_or(None)
             }
+            recv(cancel) -> _ => self.stop(),
             recv(self.clock.alarm(deadline)) -> _ => self.stop(),
         }
     }
@@ -100,7 +102,7 @@ mod tests {
     use super::*;
     use crate::error::{Error, ErrorKind};
     use crate::time::ManualClock;
-    use crossbeam_channel::unbounded;
+    use crossbeam_channel::{never, unbounded};
     use std::sync::Arc;
 
     const PERIOD: Duration = Duration::from_millis(100);
@@ -138,7 +140,7 @@ mod tests {
         let (timer, ticks) = start(&hands);
         assert_eq!(ticks.recv().unwrap(), at(0));
         let stopping = std::thread::scope(|scope| {
-            let stopping = scope.spawn(|| timer.stop_after_next_tick(at(10_000)));
+            let stopping = scope.spawn(|| timer.stop_after_next_tick(at(10_000), &never()));
             while !stopping.is_finished() {
                 hands.advance(PERIOD);
                 std::thread::yield_now();
@@ -155,7 +157,16 @@ mod tests {
         let hands = ManualClock::new();
         let (timer, ticks) = start(&hands);
         assert_eq!(ticks.recv().unwrap(), at(0));
-        assert_eq!(timer.stop_after_next_tick(at(0)), Some(at(0)));
+        assert_eq!(timer.stop_after_next_tick(at(0), &never()), Some(at(0)));
+    }
+
+    #[test]
+    fn a_graceful_stop_does_not_wait_for_a_context_that_has_failed() {
+        let (timer, ticks) = start(&ManualClock::new());
+        assert_eq!(ticks.recv().unwrap(), at(0));
+        let (alive, failed) = bounded(0);
+        drop(alive);
+        assert_eq!(timer.stop_after_next_tick(at(10_000), &failed), Some(at(0)));
     }
 
     #[test]

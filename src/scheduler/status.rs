@@ -1,6 +1,9 @@
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::error::{Error, Result};
 
@@ -20,6 +23,9 @@ pub enum State {
 pub(crate) struct Status {
     life: Mutex<Life>,
     changed: Condvar,
+    /// Closed by the first error, for those that wait on channels.
+    failed: Receiver<Infallible>,
+    alive: Mutex<Option<Sender<Infallible>>>,
     drop_queued: AtomicBool,
     /// What the generator does that code of the program can hold up.
     busy_with: Mutex<Option<String>>,
@@ -34,7 +40,15 @@ struct Life {
 impl Status {
     pub(crate) fn new() -> Self {
         let life = Mutex::new(Life { state: State::Initialized, error: None });
-        Status { life, changed: Condvar::new(), drop_queued: AtomicBool::new(false), busy_with: Mutex::new(None) }
+        let (alive, failed) = bounded(0);
+        Status {
+            life,
+            changed: Condvar::new(),
+            failed,
+            alive: Mutex::new(Some(alive)),
+            drop_queued: AtomicBool::new(false),
+            busy_with: Mutex::new(None),
+        }
     }
 
     /// The state to the outside: a context with an error has stopped, even while its threads still end.
@@ -57,12 +71,18 @@ impl Status {
         }
         drop(life);
         self.drop_queued_jobs();
+        *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.changed.notify_all();
         is_first
     }
 
     pub(crate) fn has_failed(&self) -> bool {
         self.life().error.is_some()
+    }
+
+    /// A channel that the first error closes.
+    pub(crate) fn failed(&self) -> &Receiver<Infallible> {
+        &self.failed
     }
 
     /// From here on jobs that have not begun are thrown away.
