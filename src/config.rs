@@ -7,6 +7,12 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Clock;
 
+/// A year: a longer interval is a mistake.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// As many threads run jobs at most.
+const MOST_JOBS: usize = 1024;
+
 /// The settings of a context. Made with [`StreamingContext::builder`](crate::StreamingContext::builder).
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -46,6 +52,12 @@ impl Config {
         let mut wrong = Vec::new();
         if self.batch_interval < Duration::from_millis(1) {
             wrong.push(format!("batch_interval is {:?}, the shortest is 1 ms", self.batch_interval));
+        }
+        if self.batch_interval > LONGEST_INTERVAL {
+            wrong.push(format!("batch_interval is {:?}, the longest is {LONGEST_INTERVAL:?}", self.batch_interval));
+        }
+        if self.concurrent_jobs > MOST_JOBS {
+            wrong.push(format!("concurrent_jobs is {}, the most is {MOST_JOBS}", self.concurrent_jobs));
         }
         for (name, value) in [
             ("workers", self.workers),

@@ -117,15 +117,14 @@ impl StreamingContext {
     fn start_parts(&self) -> Result<Scheduler> {
         let clock = &self.config.clock;
         let interval = self.config.batch_interval;
-        let first_tick = clock.now().floor(interval) + interval;
-        let zero_time = first_tick - interval;
         let on_error = self.on_error();
-        let graph = self.graph.finish(zero_time, self.config.remember, Arc::clone(&on_error))?;
+        let graph = self.graph.finish(self.config.concurrent_jobs, Arc::clone(&on_error))?;
         self.bus.start(Arc::clone(&on_error))?;
-        tracing::info!(app = self.config.app_name, ?interval, %zero_time, "starting");
+        tracing::info!(app = self.config.app_name, ?interval, "starting");
         let inputs = SourceContext::new(&self.runtime, clock, interval, Arc::clone(&on_error));
         let settings = Settings {
             batch_interval: interval,
+            remember: self.config.remember,
             concurrent_jobs: self.config.concurrent_jobs,
             max_queued_batches: self.config.max_queued_batches,
         };
@@ -135,7 +134,7 @@ impl StreamingContext {
             status: Arc::clone(&self.status),
             on_error,
         };
-        Scheduler::start(graph, &inputs, first_tick, &settings, &with)
+        Scheduler::start(graph, &inputs, &settings, &with)
     }
 
     /// What every thread does with an error: keep the first, throw away what waits, tell the listeners.

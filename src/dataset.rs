@@ -19,7 +19,7 @@ use crate::exec::Runtime;
 use crate::id::Origin;
 
 pub(crate) use chunk::{Chunk, Flow, Sink, chunk_len};
-pub(crate) use lineage::{AnyLineage, Header, Lineage};
+pub(crate) use lineage::{AnyLineage, Header, Lineage, Note};
 pub(crate) use narrow::Partition;
 pub(crate) use shuffle::Aggregate;
 pub(crate) use stage::gather;
@@ -104,7 +104,7 @@ impl<T: Data> Dataset<T> {
 
     /// What the source noted beside the records with [`SourceContext::read`](crate::SourceContext::read), if this
     /// dataset comes straight from one, or through operations that keep its partitions, and the note is an `N`.
-    pub fn source_note<N: 'static>(&self) -> Option<&N> {
-        lineage::source_note(self.lineage.any())?.downcast_ref()
+    pub fn source_note<N: Send + Sync + 'static>(&self) -> Option<Arc<N>> {
+        self.lineage.note()?.downcast().ok()
     }
 }

@@ -23,7 +23,7 @@ use crate::data::Data;
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::exec::Runtime;
-use crate::time::{Time, is_multiple};
+use crate::time::{Interval, Time, is_multiple};
 
 pub use foreach::Batch;
 pub(crate) use graph::{DStreamGraph, GraphBuilder};
@@ -88,6 +88,11 @@ pub(crate) trait Operator<T>: Send + Sync + 'static {
     /// Returns the dataset at `at`, a multiple of the slide duration after the zero time.
     fn compute(&self, at: Time) -> Result<Option<Dataset<T>>>;
 
+    /// Whether batches have to be computed in the order of their times.
+    fn needs_order(&self) -> bool {
+        false
+    }
+
     /// Whether `compute` runs a closure of the program that builds datasets. What they do is then named after the line
     /// in the closure and not after this operator.
     fn runs_user_code(&self) -> bool {
@@ -148,6 +153,15 @@ impl<T: Data> DStream<T> {
     /// The dataset of a batch.
     pub(crate) fn at(&self, time: Time) -> Result<Option<Dataset<T>>> {
         self.node.get_or_compute(time)
+    }
+
+    /// The batches of an interval, with their times. There is none before the first.
+    fn batches(&self, interval: Interval) -> Result<Vec<(Time, Dataset<T>)>> {
+        let mut batches = Vec::new();
+        for time in self.node.since_start(interval).steps(self.slide()) {
+            batches.extend(self.at(time)?.map(|batch| (time, batch)));
+        }
+        Ok(batches)
     }
 
     /// As [`at`](DStream::at), for operators that cannot do without a batch.

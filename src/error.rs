@@ -108,6 +108,11 @@ impl Error {
         self.within(place())
     }
 
+    /// Whether one of the places is an operator.
+    pub(crate) fn names_operator(&self) -> bool {
+        self.0.has_operator
+    }
+
     /// What went wrong, to match on.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -35,6 +35,7 @@ pub(crate) use status::Status;
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) batch_interval: Duration,
+    pub(crate) remember: Duration,
     pub(crate) concurrent_jobs: usize,
     pub(crate) max_queued_batches: usize,
 }
@@ -75,9 +76,8 @@ pub(crate) struct Surroundings {
 impl Scheduler {
     /// Starts the inputs, the threads, and the timer last.
     pub(crate) fn start(
-        graph: DStreamGraph,
+        mut graph: DStreamGraph,
         inputs: &SourceContext,
-        first_tick: Time,
         settings: &Settings,
         with: &Surroundings,
     ) -> Result<Self> {
@@ -86,19 +86,31 @@ impl Scheduler {
             let _ = graph.stop_inputs(Duration::ZERO);
             return Err(error);
         }
-        with.bus.post(Event::StreamingStarted { zero_time: first_tick - settings.batch_interval });
+        // Only now: a source that took its time to start is no reason for batches to be late.
+        let zero_time = with.clock.now().floor(settings.batch_interval);
+        graph.begin(zero_time, settings.remember);
+        with.bus.post(Event::StreamingStarted { zero_time });
         let (events, inbox) = unbounded();
         let (jobs, queue) = unbounded();
-        let workers = (0..settings.concurrent_jobs.max(1))
-            .map(|number| workers::spawn(number, queue.clone(), events.clone(), with))
-            .collect::<Result<Vec<_>>>()?;
+        let mut workers = Vec::new();
+        for number in 0..settings.concurrent_jobs {
+            match workers::spawn(number, queue.clone(), events.clone(), with) {
+                Ok(worker) => workers.push(worker),
+                Err(error) => {
+                    // The others end when nobody can send them a job any more.
+                    drop(jobs);
+                    let _ = graph.stop_inputs(Duration::ZERO);
+                    return Err(error);
+                }
+            }
+        }
         let generator = Generator::new(graph, jobs, settings.max_queued_batches, with);
         let generator = Thread::spawn("tidemill-generator", Arc::clone(&with.on_error), move || generator.run(&inbox))?;
         let ticks = events.clone();
         let timer = RecurringTimer::start(
             "tidemill-timer",
             &with.clock,
-            first_tick,
+            zero_time + settings.batch_interval,
             settings.batch_interval,
             Arc::clone(&with.on_error),
             move |time| {
@@ -137,6 +149,8 @@ impl Scheduler {
         let outcome = outcome.unwrap_or(Ok(()));
         drop(events);
         if outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Timeout) {
+            // What runs is left to itself, but nothing begins any more.
+            status.drop_queued_jobs();
             workers.into_iter().for_each(Thread::leave);
             generator.leave();
             return outcome;

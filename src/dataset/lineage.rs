@@ -50,21 +50,19 @@ pub(crate) trait AnyLineage: AsAny + Send + Sync {
     /// Calls `visit` for each direct parent that computing this recipe would still need.
     fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage));
 
-    /// The parent that has the same partitions, one by one.
-    fn narrow_parent(&self) -> Option<&dyn AnyLineage> {
-        None
-    }
-
     /// The stage that has to run before this recipe can be computed, for a wide one.
     fn shuffle(&self) -> Option<&dyn ShuffleMap> {
         None
     }
 
-    /// What a source noted beside the records.
-    fn note(&self) -> Option<&(dyn Any + Send + Sync)> {
+    /// What a source noted beside the records: its own, or that of the parent with the same partitions.
+    fn note(&self) -> Option<Note> {
         None
     }
 }
+
+/// What a source notes beside the records.
+pub(crate) type Note = Arc<dyn Any + Send + Sync>;
 
 /// Who a lineage node belongs to.
 #[derive(Debug)]
@@ -103,14 +101,4 @@ pub(super) fn attribute(node: &dyn AnyLineage, origin: Option<&Arc<Origin>>) {
         None => Arc::new(header.own_origin()),
     });
     node.parents(&mut |parent| attribute(parent, origin));
-}
-
-pub(super) fn source_note(node: &dyn AnyLineage) -> Option<&(dyn Any + Send + Sync)> {
-    let mut node = node;
-    loop {
-        if let Some(note) = node.note() {
-            return Some(note);
-        }
-        node = node.narrow_parent()?;
-    }
 }

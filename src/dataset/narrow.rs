@@ -30,8 +30,8 @@ macro_rules! narrow_node {
             visit(self.parent.any());
         }
 
-        fn narrow_parent(&self) -> Option<&dyn $crate::dataset::AnyLineage> {
-            Some(self.parent.any())
+        fn note(&self) -> Option<$crate::dataset::Note> {
+            self.parent.note()
         }
     };
 }

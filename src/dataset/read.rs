@@ -1,7 +1,8 @@
 use std::any::Any;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
-use super::lineage::{AnyLineage, Header, Lineage};
+use super::lineage::{AnyLineage, Header, Lineage, Note};
 use super::{Dataset, Emitter, Flow, Sink};
 use crate::data::Data;
 use crate::error::Result;
@@ -97,14 +98,14 @@ impl<T: Data> Dataset<T> {
         runtime: &Runtime,
     ) -> Self {
         let header = Header::new("read");
-        Dataset::new(Read { header, partitions, note: Box::new(note), record: PhantomData }, runtime)
+        Dataset::new(Read { header, partitions, note: Arc::new(note), record: PhantomData }, runtime)
     }
 }
 
 struct Read<T, P> {
     header: Header,
     partitions: Vec<P>,
-    note: Box<dyn Any + Send + Sync>,
+    note: Note,
     record: PhantomData<fn() -> T>,
 }
 
@@ -137,7 +138,7 @@ impl<T: Data, P: ReadPartition<T>> AnyLineage for Read<T, P> {
 
     fn parents(&self, _: &mut dyn FnMut(&dyn AnyLineage)) {}
 
-    fn note(&self) -> Option<&(dyn Any + Send + Sync)> {
-        Some(&*self.note)
+    fn note(&self) -> Option<Note> {
+        Some(Arc::clone(&self.note))
     }
 }

@@ -177,9 +177,7 @@ impl<K: Key, A: Aggregate> Lineage<(K, A::Output)> for Shuffled<K, A> {
     ) -> Result<Flow> {
         let origin = self.header.origin();
         task.enter(origin);
-        let blocks = self.runtime.shuffles().get(self.id, self.map_tasks(), partition);
-        let blocks =
-            blocks.into_iter().enumerate().map(|(map, block)| self.open(map, block)).collect::<Result<Vec<_>>>()?;
+        let blocks = self.blocks(partition, task)?;
         let mut down = |chunk: Chunk<'_, (K, A::Output)>| {
             let flow = sink.push(chunk);
             task.enter(origin);
@@ -190,6 +188,19 @@ impl<K: Key, A: Aggregate> Lineage<(K, A::Output)> for Shuffled<K, A> {
 }
 
 impl<K: Key, A: Aggregate> Shuffled<K, A> {
+    /// What the map tasks wrote for a partition. What the store has lost since is written again.
+    fn blocks<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<Vec<Arc<BlockOf<K, A>>>> {
+        let get = || self.runtime.shuffles().get(self.id, self.map_tasks(), partition);
+        let mut blocks = get();
+        let lost: Vec<usize> = (0..blocks.len()).filter(|&map| blocks[map].is_none()).collect();
+        if !lost.is_empty() {
+            tracing::warn!(shuffle = ?self.id, ?lost, "blocks of a shuffle were lost and are computed again");
+            lost.into_iter().try_for_each(|map| self.run_map_task(map, task))?;
+            blocks = get();
+        }
+        blocks.into_iter().enumerate().map(|(map, block)| self.open(map, block)).collect()
+    }
+
     fn open(&self, map: usize, block: Option<Block>) -> Result<Arc<BlockOf<K, A>>> {
         let wrong = |what: &str| Error::new(ErrorKind::Internal, format!("the block of map task {map} {what}"));
         match block {

@@ -94,9 +94,18 @@ impl GraphBuilder {
     /// # Errors
     ///
     /// All mistakes that were noted, each with its line.
-    pub(crate) fn finish(&self, zero_time: Time, remember: Duration, on_error: OnError) -> Result<DStreamGraph> {
+    pub(crate) fn finish(&self, concurrent_jobs: usize, on_error: OnError) -> Result<DStreamGraph> {
         let mut parts = self.parts();
         parts.closed = Some(on_error);
+        let graph = DStreamGraph::new(&parts.inputs, &parts.outputs);
+        if concurrent_jobs > 1 {
+            let in_order = graph.nodes.iter().filter(|node| node.needs_order());
+            parts.mistakes.extend(in_order.map(|node| {
+                let (name, site) = (node.name(), node.site());
+                let place = format!("{}:{}", site.file(), site.line());
+                format!("{place}: {name} needs batches in order: concurrent_jobs has to be 1 and is {concurrent_jobs}")
+            }));
+        }
         if parts.outputs.is_empty() {
             parts
                 .mistakes
@@ -110,10 +119,9 @@ impl GraphBuilder {
                 return Err(Error::new(ErrorKind::Graph, message));
             }
         }
-        let outputs = std::mem::take(&mut parts.outputs);
-        let inputs = std::mem::take(&mut parts.inputs);
-        drop(parts);
-        Ok(DStreamGraph::new(inputs, outputs, zero_time, remember))
+        parts.outputs.clear();
+        parts.inputs.clear();
+        Ok(graph)
     }
 
     /// Lets go of the streams, which hold on to this builder.
@@ -140,6 +148,8 @@ pub(crate) struct DStreamGraph {
     outputs: Vec<Arc<dyn Output>>,
     /// Parents before children.
     nodes: Vec<Arc<dyn AnyNode>>,
+    /// Where each node is in the list.
+    places: AHashMap<usize, usize>,
     /// The inputs that outputs are made of, in the order in which the program made them.
     inputs: Vec<(Arc<dyn AnyInput>, Arc<dyn AnyNode>)>,
     zero_time: Time,
@@ -151,21 +161,26 @@ struct Needs {
     readers: usize,
     in_window: bool,
     remember: Duration,
+    /// How long after its time a batch can be asked for the first time: a window asks for those since its last slide.
+    late: Duration,
 }
 
 impl DStreamGraph {
-    fn new(
-        inputs: Vec<(Arc<dyn AnyInput>, Arc<dyn AnyNode>)>,
-        outputs: Vec<Arc<dyn Output>>,
-        zero_time: Time,
-        remember: Duration,
-    ) -> Self {
+    fn new(inputs: &[(Arc<dyn AnyInput>, Arc<dyn AnyNode>)], outputs: &[Arc<dyn Output>]) -> Self {
         let mut nodes = Vec::new();
         let mut places = AHashMap::new();
-        for output in &outputs {
+        for output in outputs {
             visit(&output.edge().node, &mut nodes, &mut places);
         }
-        let needs = needs(&outputs, &nodes, &places, remember);
+        let inputs = inputs.iter().filter(|(_, node)| places.contains_key(&address(node))).cloned().collect();
+        DStreamGraph { outputs: outputs.to_vec(), nodes, places, inputs, zero_time: Time::ZERO }
+    }
+
+    /// Says when time begins, and lets every stream know what it has to remember.
+    pub(crate) fn begin(&mut self, zero_time: Time, remember: Duration) {
+        self.zero_time = zero_time;
+        let DStreamGraph { outputs, nodes, places, .. } = &*self;
+        let needs = needs(outputs, nodes, places, remember);
         let mut siblings: BTreeMap<(String, Vec<OperatorId>), u32> = BTreeMap::new();
         for (node, needs) in nodes.iter().zip(&needs) {
             let parents: Vec<_> = node.parents().iter().filter_map(|edge| edge.node.operator_id()).collect();
@@ -179,8 +194,6 @@ impl DStreamGraph {
                 origin: Arc::new(Origin { operator, name: node.name().into(), site: node.site() }),
             });
         }
-        let inputs = inputs.into_iter().filter(|(_, node)| places.contains_key(&address(node))).collect();
-        DStreamGraph { outputs, nodes, inputs, zero_time }
     }
 
     pub(crate) fn start_inputs(&self, context: &SourceContext) -> Result<()> {
@@ -239,12 +252,12 @@ impl fmt::Debug for DStreamGraph {
 }
 
 /// Two handles of one node have the same address; the type of its records does not matter.
-fn address(node: &Arc<dyn AnyNode>) -> *const () {
-    Arc::as_ptr(node).cast()
+fn address(node: &Arc<dyn AnyNode>) -> usize {
+    Arc::as_ptr(node).cast::<()>() as usize
 }
 
 /// Lists a node after its parents, once.
-fn visit(node: &Arc<dyn AnyNode>, nodes: &mut Vec<Arc<dyn AnyNode>>, places: &mut AHashMap<*const (), usize>) {
+fn visit(node: &Arc<dyn AnyNode>, nodes: &mut Vec<Arc<dyn AnyNode>>, places: &mut AHashMap<usize, usize>) {
     if places.contains_key(&address(node)) {
         return;
     }
@@ -255,29 +268,32 @@ fn visit(node: &Arc<dyn AnyNode>, nodes: &mut Vec<Arc<dyn AnyNode>>, places: &mu
     nodes.push(Arc::clone(node));
 }
 
-/// Goes from the outputs to the inputs and adds up for how long each batch is needed: a stream remembers its own slide
-/// duration at least, and its parents what it remembers and its window. Spark's rules.
+/// Goes from the outputs to the inputs and adds up for how long each batch is needed, and at least `remember`.
+///
+/// A stream that a window reads is remembered for the window, and for as long as the window itself: Spark's rule. Any
+/// other stream is asked for a batch once by each of its readers, and is remembered until the last of them can have
+/// asked. Spark remembers it as long as its readers are, and with it all that they were made from.
 fn needs(
     outputs: &[Arc<dyn Output>],
     nodes: &[Arc<dyn AnyNode>],
-    places: &AHashMap<*const (), usize>,
+    places: &AHashMap<usize, usize>,
     remember: Duration,
 ) -> Vec<Needs> {
     let mut needs: Vec<Needs> = nodes.iter().map(|_| Needs::default()).collect();
-    let read = |needs: &mut Vec<Needs>, edge: &Edge, remember: Duration| {
-        let parent = &mut needs[places[&address(&edge.node)]];
-        parent.readers += 1;
-        parent.in_window |= !edge.window.is_zero();
-        parent.remember = parent.remember.max(edge.node.slide()).max(remember + edge.window);
-    };
     for output in outputs {
-        read(&mut needs, &output.edge(), remember);
+        needs[places[&address(&output.edge().node)]].readers += 1;
     }
     // Children come after their parents in the list: from the back, each is complete before its parents are told.
     for place in (0..nodes.len()).rev() {
-        let remember = needs[place].remember;
-        for edge in nodes[place].parents() {
-            read(&mut needs, &edge, remember);
+        let slide = nodes[place].slide();
+        needs[place].remember = needs[place].remember.max(slide).max(remember);
+        let (own, late) = (needs[place].remember, needs[place].late);
+        for Edge { node, window } in nodes[place].parents() {
+            let parent = &mut needs[places[&address(&node)]];
+            parent.readers += 1;
+            parent.in_window |= !window.is_zero();
+            parent.remember = parent.remember.max(if window.is_zero() { late + slide } else { own + window });
+            parent.late = parent.late.max(late + slide.min(window).saturating_sub(node.slide()));
         }
     }
     needs

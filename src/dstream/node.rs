@@ -8,7 +8,7 @@ use crate::data::Data;
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{OperatorId, Origin};
-use crate::time::Time;
+use crate::time::{Interval, Time};
 
 /// An operator in the graph, with what all operators share. Spark's `DStream.getOrCompute` and what it rests on.
 pub(crate) struct Node<T> {
@@ -53,6 +53,7 @@ pub(crate) trait AnyNode: Send + Sync {
     fn site(&self) -> &'static Location<'static>;
     fn slide(&self) -> Duration;
     fn parents(&self) -> Vec<Edge>;
+    fn needs_order(&self) -> bool;
     fn set_life(&self, life: Life);
     fn operator_id(&self) -> Option<OperatorId>;
 
@@ -89,6 +90,12 @@ impl<T: Data> Node<T> {
         dataset.attribute(if self.operator.runs_user_code() { None } else { Some(&life.origin) });
         self.remembered().insert(time, dataset.clone());
         Ok(Some(dataset))
+    }
+
+    /// The part of an interval that comes after the zero time.
+    pub(crate) fn since_start(&self, interval: Interval) -> Interval {
+        let zero_time = self.life().map_or(interval.begin(), |life| life.zero_time);
+        Interval::new(interval.begin().max(zero_time), interval.end())
     }
 
     /// The error of an operator that needs a batch which this stream does not have.
@@ -164,6 +171,10 @@ impl<T: Data> AnyNode for Node<T> {
 
     fn parents(&self) -> Vec<Edge> {
         self.operator.parents()
+    }
+
+    fn needs_order(&self) -> bool {
+        self.operator.needs_order()
     }
 
     fn set_life(&self, life: Life) {

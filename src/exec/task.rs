@@ -23,10 +23,18 @@ impl<'t> TaskContext<'t> {
         self.running.set(Some(origin));
     }
 
-    /// Runs the attempt; an error or a panic comes back with operator and partition.
+    /// A part of the attempt that runs operators which may be gone before the attempt ends.
+    pub(crate) fn part<'p>(&self) -> TaskContext<'p> {
+        TaskContext::new(self.partition)
+    }
+
+    /// Runs the attempt; an error or a panic comes back with operator and partition, unless it names an operator already.
     pub(crate) fn run<R>(&self, body: impl FnOnce() -> Result<R>) -> Result<R> {
         let outcome = guarded(body, |said| Error::new(ErrorKind::Task, format!("panicked: {said}")));
         outcome.map_err(|error| {
+            if error.names_operator() {
+                return error;
+            }
             let error = error.within(format!("partition {}", self.partition));
             match self.running.get() {
                 Some(origin) => error.within_operator(|| origin.to_string()),

@@ -160,6 +160,10 @@ impl Running {
     fn plan(&mut self, stream: &str, timeout: Duration) -> Result<Positions> {
         self.planner.serve();
         self.reader.serve();
+        if self.outage.is_quiet() {
+            return Ok(Arc::clone(&self.next));
+        }
+        let asked = self.outage.clock.now();
         let (offsets, problem) = match self.planner.ends(&self.partitions, timeout) {
             Ok(Offsets { offsets, problem }) => (offsets, problem),
             Err(unanswered) => (vec![None; self.next.len()], Some(unanswered.why)),
@@ -182,7 +186,7 @@ impl Running {
         let until = until.collect();
         match problem {
             None => self.outage.end(stream),
-            Some(why) => self.outage.go_on(stream, self.planner.brokers(), &why)?,
+            Some(why) => self.outage.go_on(stream, self.planner.brokers(), &why, asked)?,
         }
         Ok(until)
     }
@@ -192,12 +196,21 @@ impl Running {
 struct Outage {
     clock: Clock,
     limit: Duration,
+    /// Since when, and how often in a row they were asked in vain.
     failing: Option<(Time, u32)>,
+    /// Until when they are not asked again.
+    quiet_until: Time,
 }
 
 impl Outage {
     fn new(limit: Duration) -> Self {
-        Outage { clock: Clock::system(), limit, failing: None }
+        Outage { clock: Clock::system(), limit, failing: None, quiet_until: Time::ZERO }
+    }
+
+    /// Whether brokers that are away were asked a moment ago. For as long as they were waited for in vain they are not
+    /// asked again, so that batches which have become late meanwhile do not wait one after the other.
+    fn is_quiet(&self) -> bool {
+        self.failing.is_some() && self.clock.now() < self.quiet_until
     }
 
     fn end(&mut self, stream: &str) {
@@ -207,10 +220,11 @@ impl Outage {
         }
     }
 
-    fn go_on(&mut self, stream: &str, brokers: &str, why: &str) -> Result<()> {
+    fn go_on(&mut self, stream: &str, brokers: &str, why: &str, asked: Time) -> Result<()> {
         let now = self.clock.now();
         let (since, failures) = self.failing.get_or_insert((now, 0));
         *failures += 1;
+        self.quiet_until = now + (now - asked);
         let (away, failures) = (now - *since, *failures);
         if away >= self.limit && failures > 1 {
             let message = format!(

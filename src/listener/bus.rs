@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Carries events to the listeners. Posting never waits.
 pub(crate) struct ListenerBus {
     listeners: Arc<Mutex<Vec<Box<dyn Listener>>>>,
+    /// How many listeners there are.
+    count: AtomicUsize,
     running: Mutex<Option<Running>>,
     dropped: AtomicU64,
 }
@@ -31,12 +33,18 @@ struct Running {
 
 impl ListenerBus {
     pub(crate) fn new() -> Self {
-        ListenerBus { listeners: Arc::default(), running: Mutex::new(None), dropped: AtomicU64::new(0) }
+        ListenerBus {
+            listeners: Arc::default(),
+            count: AtomicUsize::new(0),
+            running: Mutex::new(None),
+            dropped: AtomicU64::new(0),
+        }
     }
 
     /// Adds a listener, in any state; it learns of what happens from here on.
     pub(crate) fn add(&self, listener: impl Listener) {
         lock(&self.listeners).push(Box::new(listener));
+        self.count.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn start(&self, on_error: OnError) -> Result<()> {
@@ -57,7 +65,8 @@ impl ListenerBus {
 
     pub(crate) fn post(&self, event: Event) {
         let running = lock(&self.running);
-        let Some(running) = &*running else { return };
+        // Waking a thread costs more than all else that an event takes.
+        let Some(running) = running.as_ref().filter(|_| self.count.load(Ordering::Acquire) > 0) else { return };
         if let Err(TrySendError::Full(_)) = running.events.try_send(event) {
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             if dropped.is_power_of_two() {

@@ -127,9 +127,11 @@ impl Generator {
 
     fn tick(&mut self, time: Time) {
         self.late_ticks.push_back(time);
-        let waiting = self.batches.waiting();
-        if waiting >= self.max_queued_batches {
-            tracing::warn!(batch = %time, waiting, "batches come faster than they are processed");
+        if self.batches.waiting() >= self.max_queued_batches {
+            let waiting = self.batches.waiting() + self.late_ticks.len() - 1;
+            if self.late_ticks.len().is_power_of_two() {
+                tracing::warn!(batch = %time, waiting, "batches come faster than they are processed");
+            }
             self.bus.post(Event::FallingBehind { batch: time, waiting });
         }
     }
@@ -198,7 +200,8 @@ impl Generator {
         }
         if open.jobs_left == 0 {
             open.info.ended = Some(at);
-            self.batch_ended(batch)?;
+            // Nobody is told that a batch is done in which something has failed: there is one error at most.
+            return failure.and(self.batch_ended(batch));
         }
         failure
     }

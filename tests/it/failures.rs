@@ -568,6 +568,34 @@ fn a_stop_that_something_holds_up() {
     gate.let_through(1);
 }
 
+/// After a stop that ran out of time, what runs is left to itself, and nothing begins any more.
+#[test]
+fn nothing_begins_after_a_stop_that_ran_out_of_time() {
+    let run = Run::with(|builder| builder.stop_timeout(3 * SECOND));
+    let gate = Gate::new();
+    let (numbers, _) = run.source(numbers());
+    let (waiting, begun, held) = (gate.clone(), Arc::new(AtomicU32::new(0)), Arc::new(()));
+    let (count, alive) = (Arc::clone(&begun), Arc::clone(&held));
+    numbers.foreach_batch(move |_, _| {
+        let _alive = &alive;
+        count.fetch_add(1, Ordering::Relaxed);
+        waiting.pass();
+        Ok(())
+    });
+    drop(numbers);
+    run.context.start().unwrap();
+    (0..4).for_each(|_| run.tick());
+    gate.wait();
+    run.stop_while(Stop::Gracefully, || run.tick()).expect_err("the stop runs out of time");
+    gate.let_through(10);
+    drop(run);
+    // The thread that was left behind lets go of the graph when it has nothing more to do.
+    while Arc::strong_count(&held) > 1 {
+        std::thread::yield_now();
+    }
+    assert_eq!(begun.load(Ordering::Relaxed), 1);
+}
+
 /// A listener that never returns holds up nothing but itself.
 #[test]
 fn a_listener_that_hangs() {

@@ -8,7 +8,7 @@ use crossbeam_channel::unbounded;
 use tidemill::testing::TestRun;
 use tidemill::{Error, ErrorKind, QueueSource, State, Stop};
 
-use crate::harness::{Call, Run, SECOND, Scripted, line, next, numbers};
+use crate::harness::{Call, Gate, Run, SECOND, Scripted, at, line, next, numbers};
 
 /// Builds a graph that cannot start and returns what `start` says.
 #[track_caller]
@@ -270,6 +270,82 @@ fn batches_are_forgotten_once_they_are_done() {
     while next(&calls) != Call::Completed(5000) {}
     let in_memory: Vec<_> = (1..=5).filter(|batch| Arc::strong_count(&handles[*batch]) > 2).collect();
     assert_eq!(in_memory, [5]);
+}
+
+/// A window over reduced batches keeps what they were reduced to, and not what it was made from: also when the records
+/// were kept for another output.
+#[test]
+fn a_reduced_window_does_not_keep_records() {
+    let run = Run::new();
+    let handles: Vec<Arc<()>> = (0..=8).map(|_| Arc::default()).collect();
+    let records = handles.clone();
+    let (numbers, calls) = run.source(Scripted::new(move |call| {
+        let Call::Batch(time) = call else { return Ok(None) };
+        Ok(Some(vec![Tracked(Arc::clone(&records[(time / 1000) as usize]))]))
+    }));
+    numbers.map(|record| record).foreach_batch(|dataset, _| dataset.count().map(drop));
+    let counts = numbers.map(|_| ((), 1)).reduce_by_key_and_window(|a, b| a + b, 60 * SECOND, SECOND);
+    counts.foreach_batch(|dataset, _| dataset.count().map(drop));
+    run.context.start().unwrap();
+    run.batches(8);
+    while next(&calls) != Call::Completed(8000) {}
+    let in_memory: Vec<_> = (1..=8).filter(|batch| Arc::strong_count(&handles[*batch]) > 2).collect();
+    assert_eq!(in_memory, [8]);
+}
+
+/// An inverse window is made from the one before it.
+#[test]
+fn an_inverse_window_needs_batches_in_order() {
+    let run = Run::with(|builder| builder.concurrent_jobs(2));
+    let pairs = run.context.input(queue()).map(|n| (n, n));
+    pairs.reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, 2 * SECOND, SECOND).print();
+    let place = line(-1);
+    let error = run.context.start().unwrap_err().to_string();
+    let what = "reduce_by_key_and_window_inverse needs batches in order: concurrent_jobs has to be 1 and is 2";
+    assert_eq!(error, format!("{place}: {what}"));
+}
+
+/// What is done with a window may take its time, and ask for the same window again.
+#[test]
+fn an_action_in_a_task_over_the_same_window() {
+    let run = Run::new();
+    let (send, shares) = unbounded();
+    let numbers = QueueSource::one_at_a_time();
+    numbers.push([1, 2, 3, 4]);
+    let counts = run.context.input(numbers).map(|n| (n, 1)).reduce_by_key_and_window(|a, b| a + b, SECOND, SECOND);
+    counts.foreach_batch(move |counts, _| {
+        let all = counts.clone();
+        counts.foreach(|(_, count)| send.send((count, all.count()?)).map_err(Error::user))
+    });
+    run.context.start().unwrap();
+    run.clock.advance(SECOND);
+    assert_eq!([(); 4].map(|()| next(&shares)), [(1, 4); 4]);
+    run.context.stop(Stop::Now).unwrap();
+}
+
+/// A batch is planned when it is due, also while an output still works on the window before it.
+#[test]
+fn planning_does_not_wait_for_the_output_of_a_window() {
+    let run = Run::new();
+    let gate = Gate::new();
+    let waiting = gate.clone();
+    let (numbers, calls) = run.source(numbers());
+    let counts = numbers.map(|n| (n, 1)).reduce_by_key_and_window(|a, b| a + b, 3 * SECOND, SECOND);
+    counts.foreach_batch(move |counts, _| {
+        counts.foreach(|_| {
+            waiting.pass();
+            Ok(())
+        })
+    });
+    run.context.start().unwrap();
+    run.clock.advance(SECOND);
+    gate.wait();
+    run.clock.advance(2 * SECOND);
+    let planned = [next(&calls), next(&calls), next(&calls), next(&calls)];
+    assert_eq!(planned, [Call::Start, Call::Batch(1000), Call::Batch(2000), Call::Batch(3000)]);
+    gate.let_through(100);
+    assert_eq!(run.completed().time, at(1000));
+    run.context.stop(Stop::Now).unwrap();
 }
 
 /// The graph, its outputs and the context do not keep each other alive: also when it was never started, or was stopped

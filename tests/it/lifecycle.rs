@@ -370,13 +370,13 @@ fn batches_that_fall_behind_are_planned_late() {
     });
     run.context.start().unwrap();
     run.clock.advance(5 * SECOND);
-    for late in [3000, 4000, 5000] {
+    for (late, before_it) in [(3000, 2), (4000, 3), (5000, 4)] {
         let (batch, waiting) = loop {
             if let Event::FallingBehind { batch, waiting } = next(&run.events) {
                 break (batch, waiting);
             }
         };
-        assert_eq!((batch, waiting), (at(late), 2));
+        assert_eq!((batch, waiting), (at(late), before_it));
     }
     assert_eq!(calls.try_iter().collect::<Vec<_>>(), [Call::Start, Call::Batch(1000), Call::Batch(2000)]);
     gate.let_through(1);

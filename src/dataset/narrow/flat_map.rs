@@ -54,6 +54,9 @@ impl<T: Data> Dataset<T> {
 fn emit_all<U>(records: impl IntoIterator<Item = U>, out: &mut Emitter<'_, U>) {
     for record in records {
         out.emit(record);
+        if out.is_done() {
+            return;
+        }
     }
 }
 

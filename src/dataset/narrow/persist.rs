@@ -1,8 +1,9 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::memory::push_shared;
 use crate::data::Data;
-use crate::dataset::{AnyLineage, Dataset, Flow, Header, Lineage, Partition, Sink, stage};
+use crate::dataset::{AnyLineage, Dataset, Flow, Header, Lineage, Note, Partition, Sink, stage};
 use crate::error::Result;
 use crate::exec::TaskContext;
 
@@ -35,20 +36,35 @@ impl<T: Data> Dataset<T> {
             return self.clone();
         }
         let slots = (0..self.num_partitions()).map(|_| Mutex::new(None)).collect();
-        self.derive(Persist { header: Header::new("persist"), parent: Arc::clone(self.lineage()), slots })
+        self.derive(Persist {
+            header: Header::new("persist"),
+            note: self.lineage().note(),
+            parent: Mutex::new(Some(Arc::clone(self.lineage()))),
+            missing: AtomicUsize::new(self.num_partitions()),
+            slots,
+        })
     }
 }
 
 struct Persist<T> {
     header: Header,
-    parent: Arc<dyn Lineage<T>>,
+    note: Option<Note>,
+    /// Let go of once every partition is kept, and with it all that the records were made from: the records of
+    /// streams before this one, the blocks of shuffles.
+    parent: Mutex<Option<Arc<dyn Lineage<T>>>>,
+    /// How many partitions are not kept yet.
+    missing: AtomicUsize,
     /// A partition is computed under its lock: a second task that wants it waits instead of computing it again.
     slots: Vec<Mutex<Option<Partition<T>>>>,
 }
 
 impl<T: Data> Persist<T> {
-    fn slot(&self, partition: usize) -> std::sync::MutexGuard<'_, Option<Partition<T>>> {
-        self.slots[partition].lock().unwrap_or_else(PoisonError::into_inner)
+    fn slot(&self, partition: usize) -> MutexGuard<'_, Option<Partition<T>>> {
+        lock(&self.slots[partition])
+    }
+
+    fn parent(&self) -> Option<Arc<dyn Lineage<T>>> {
+        lock(&self.parent).clone()
     }
 }
 
@@ -57,7 +73,16 @@ impl<T: Data> Lineage<T> for Persist<T> {
         let mut slot = self.slot(partition);
         let records = match &*slot {
             Some(records) => Arc::clone(records),
-            None => Arc::clone(slot.insert(stage::gather(&*self.parent, partition, task)?)),
+            None => {
+                let parent = self.parent().expect("the parent is there until every partition is kept");
+                let part = task.part();
+                let records = part.run(|| stage::gather(&*parent, partition, &part))?;
+                *slot = Some(Arc::clone(&records));
+                if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    *lock(&self.parent) = None;
+                }
+                records
+            }
         };
         drop(slot);
         push_shared(&records, sink)
@@ -82,18 +107,23 @@ impl<T: Data> AnyLineage for Persist<T> {
     }
 
     fn records(&self) -> Option<u64> {
-        let kept: Option<u64> =
-            (0..self.slots.len()).map(|partition| self.slot(partition).as_ref().map(|kept| kept.len() as u64)).sum();
-        kept.or_else(|| self.parent.records())
-    }
-
-    fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
-        if (0..self.slots.len()).any(|partition| self.slot(partition).is_none()) {
-            visit(self.parent.any());
+        match self.parent() {
+            Some(parent) => parent.records(),
+            None => (0..self.slots.len()).map(|n| self.slot(n).as_ref().map(|kept| kept.len() as u64)).sum(),
         }
     }
 
-    fn narrow_parent(&self) -> Option<&dyn AnyLineage> {
-        Some(self.parent.any())
+    fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
+        if let Some(parent) = self.parent() {
+            visit(parent.any());
+        }
     }
+
+    fn note(&self) -> Option<Note> {
+        self.note.clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

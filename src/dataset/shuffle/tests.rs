@@ -2,11 +2,14 @@
 //! typed or encoded.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
 
 use crate::context::StreamingContext;
 use crate::dataset::Dataset;
+use crate::exec::{Block, MemoryStore, PoolExecutor, Runtime, ShuffleId, ShuffleStore};
 
 type Pairs = Vec<(String, u64)>;
 
@@ -114,4 +117,53 @@ proptest! {
         };
         check(&parts.iter().map(part).collect::<Vec<_>>());
     }
+}
+
+/// Loses all blocks of a shuffle at the first question for them.
+#[derive(Debug, Default)]
+struct Forgetful {
+    store: MemoryStore,
+    asked: AtomicU32,
+}
+
+impl ShuffleStore for Forgetful {
+    fn wants_bytes(&self) -> bool {
+        self.store.wants_bytes()
+    }
+
+    fn put(&self, shuffle: ShuffleId, map: usize, blocks: Vec<Block>) {
+        self.store.put(shuffle, map, blocks);
+    }
+
+    fn get(&self, shuffle: ShuffleId, maps: usize, reduce: usize) -> Vec<Option<Block>> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.store.remove(shuffle);
+        }
+        self.store.get(shuffle, maps, reduce)
+    }
+
+    fn missing(&self, shuffle: ShuffleId, maps: usize) -> Vec<usize> {
+        self.store.missing(shuffle, maps)
+    }
+
+    fn remove(&self, shuffle: ShuffleId) {
+        self.store.remove(shuffle);
+    }
+}
+
+#[test]
+fn blocks_that_are_lost_are_computed_again() {
+    let store = Arc::new(Forgetful::default());
+    let executor = Box::new(PoolExecutor::new(2, || {}).unwrap());
+    let runtime = Runtime::new(executor, Arc::clone(&store) as Arc<dyn ShuffleStore>, 1, 3);
+    let mapped = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&mapped);
+    let pairs = Dataset::of(vec![vec![1u64, 2], vec![2, 3]], &runtime).map(move |n| {
+        count.fetch_add(1, Ordering::Relaxed);
+        (n, n)
+    });
+    let mut sums = pairs.reduce_by_key(|a, b| a + b).collect().unwrap();
+    sums.sort_unstable();
+    assert_eq!(sums, [(1, 1), (2, 4), (3, 3)]);
+    assert!(mapped.load(Ordering::Relaxed) > 4, "records were mapped again");
 }

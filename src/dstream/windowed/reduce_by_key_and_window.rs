@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ impl<K: Data, V: Data> DStream<(K, V)> {
 
     /// As [`reduce_by_key_and_window`](DStream::reduce_by_key_and_window), for functions that can be undone:
     /// `inverse(f(a, b), b)` is `a`. Panes that leave the window are taken off the total of the key.
+    ///
+    /// Windows are made from one another, so batches have to run in order: `concurrent_jobs` has to be 1.
     ///
     /// As in Spark, a key that was seen once stays, with what `inverse` leaves of it (`0` for a sum), also when its
     /// records have left the window: memory grows with the keys ever seen.
@@ -130,7 +133,27 @@ struct Shared<K, V, F, I> {
 }
 
 /// What is kept of each partition.
-type Partitions<K, V> = Vec<Arc<Mutex<Kept<K, V>>>>;
+type Partitions<K, V> = Vec<Arc<KeptPartition<K, V>>>;
+
+/// The panes of one partition, and what planning has to know of them while a task holds them.
+struct KeptPartition<K, V> {
+    kept: Mutex<Kept<K, V>>,
+    /// The microseconds of the window that the panes hold; the least number if there is none.
+    at: AtomicI64,
+    keys: AtomicUsize,
+}
+
+impl<K: Key, V: Exchange> KeptPartition<K, V> {
+    fn new() -> Self {
+        let kept = Mutex::new(Kept { at: None, panes: Panes::new() });
+        KeptPartition { kept, at: AtomicI64::new(i64::MIN), keys: AtomicUsize::new(0) }
+    }
+
+    fn note(&self, kept: &Kept<K, V>) {
+        self.at.store(kept.at.map_or(i64::MIN, Time::as_micros), Ordering::Release);
+        self.keys.store(kept.panes.len(), Ordering::Release);
+    }
+}
 
 /// The panes of one partition.
 struct Kept<K, V> {
@@ -138,12 +161,6 @@ struct Kept<K, V> {
     /// an inverse function that was broken off is taken up again.
     at: Option<Time>,
     panes: Panes<K, V>,
-}
-
-impl<K: Key, V: Exchange> Kept<K, V> {
-    fn new() -> Self {
-        Kept { at: None, panes: Panes::new() }
-    }
 }
 
 impl<K: Key, V: Exchange, F, I> Operator<(K, V)> for Sliding<K, V, F, I>
@@ -163,15 +180,17 @@ where
         vec![self.panes.edge_for(self.window)]
     }
 
+    /// With an inverse function a window is made from the one before: keys that have left it live only there.
+    fn needs_order(&self) -> bool {
+        self.shared.reducer.inverse.is_some()
+    }
+
     fn compute(&self, at: Time) -> Result<Option<Dataset<(K, V)>>> {
-        let mut panes = Vec::new();
-        for time in Interval::ending_at(at, self.window).steps(self.panes.slide()) {
-            panes.extend(self.panes.at(time)?.map(|pane| (time, pane)));
-        }
+        let panes = self.panes.batches(Interval::ending_at(at, self.window))?;
         let runtime = self.panes.runtime();
         let partitions = panes.first().map_or(runtime.default_partitions(), |(_, pane)| pane.num_partitions());
         let mut kept = lock(&self.shared.partitions);
-        kept.resize_with(partitions, || Arc::new(Mutex::new(Kept::new())));
+        kept.resize_with(partitions, || Arc::new(KeptPartition::new()));
         let window = Window {
             header: Header::new(self.name),
             at,
@@ -231,16 +250,29 @@ where
         Ok(())
     }
 
-    fn push_totals(&self, panes: &Panes<K, V>, sink: &mut dyn Sink<(K, V)>) -> Result<Flow> {
-        let mut out = Vec::with_capacity(chunk_len::<(K, V)>());
-        let mut totals = panes.totals(&self.shared.reducer.reduce).map(|(key, value, _)| (key.clone(), value));
-        loop {
-            out.clear();
-            out.extend(totals.by_ref().take(chunk_len::<(K, V)>()));
-            if out.is_empty() || sink.push(Chunk::Owned(&mut out))?.is_break() {
-                return Ok(Flow::Continue(()));
-            }
+    /// The value of every key over the window.
+    fn totals(&self, panes: &Panes<K, V>) -> Vec<(K, V)> {
+        panes.totals(&self.shared.reducer.reduce).map(|(key, value, _)| (key.clone(), value)).collect()
+    }
+
+    /// Brings what is kept up to this window and adds it up. What is kept is held no longer than that: what is done
+    /// with the totals may take its time.
+    fn current_totals<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<Vec<(K, V)>> {
+        let shared = &self.kept[partition];
+        let mut kept = lock(&shared.kept);
+        if kept.at.is_some_and(|at| at > self.at) {
+            // A later window was computed already, and somebody asks for this one again.
+            let mut own = Kept { at: None, panes: Panes::new() };
+            drop(kept);
+            self.advance(&mut own, partition, task)?;
+            return Ok(self.totals(&own.panes));
         }
+        if kept.at != Some(self.at) {
+            let advanced = self.advance(&mut kept, partition, task);
+            shared.note(&kept);
+            advanced?;
+        }
+        Ok(self.totals(&kept.panes))
     }
 }
 
@@ -251,17 +283,18 @@ where
 {
     fn compute<'t>(&'t self, partition: usize, task: &TaskContext<'t>, sink: &mut dyn Sink<(K, V)>) -> Result<Flow> {
         task.enter(self.header.origin());
-        let mut kept = lock(&self.kept[partition]);
-        if kept.at.is_some_and(|at| at > self.at) {
-            // A later window was computed already, and somebody asks for this one again.
-            let mut own = Kept::new();
-            self.advance(&mut own, partition, task)?;
-            return self.push_totals(&own.panes, sink);
+        let mut totals = self.current_totals(partition, task)?.into_iter();
+        let mut out = Vec::with_capacity(chunk_len::<(K, V)>());
+        loop {
+            out.clear();
+            out.extend(totals.by_ref().take(chunk_len::<(K, V)>()));
+            if out.is_empty() {
+                return Ok(Flow::Continue(()));
+            }
+            if sink.push(Chunk::Owned(&mut out))?.is_break() {
+                return Ok(Flow::Break(()));
+            }
         }
-        if kept.at != Some(self.at) {
-            self.advance(&mut kept, partition, task)?;
-        }
-        self.push_totals(&kept.panes, sink)
     }
 }
 
@@ -279,7 +312,7 @@ where
     }
 
     fn records(&self) -> Option<u64> {
-        let kept: usize = self.kept.iter().map(|kept| lock(kept).panes.len()).sum();
+        let kept: usize = self.kept.iter().map(|kept| kept.keys.load(Ordering::Acquire)).sum();
         let entering: Option<u64> = self.new_panes(self.oldest()).map(|(_, pane)| pane.lineage().records()).sum();
         Some(kept as u64 + entering?)
     }
@@ -292,8 +325,11 @@ where
 impl<K, V, F, I> Window<K, V, F, I> {
     /// Up to which time every partition has its panes; `None` if one of them has nothing, or a later window.
     fn oldest(&self) -> Option<Time> {
-        let kept = self.kept.iter().map(|kept| lock(kept).at.filter(|at| *at <= self.at));
-        kept.min().flatten()
+        let kept_at = |kept: &Arc<KeptPartition<K, V>>| match kept.at.load(Ordering::Acquire) {
+            i64::MIN => None,
+            micros => Some(Time::from_micros(micros)).filter(|at| *at <= self.at),
+        };
+        self.kept.iter().map(kept_at).min().flatten()
     }
 }
 

@@ -64,10 +64,7 @@ impl<T: Data> Operator<T> for Window<T> {
     }
 
     fn compute(&self, at: Time) -> Result<Option<Dataset<T>>> {
-        let mut batches = Vec::new();
-        for time in Interval::ending_at(at, self.window).steps(self.parent.slide()) {
-            batches.extend(self.parent.at(time)?);
-        }
-        Ok(Some(Dataset::union_all(batches, self.parent.runtime())))
+        let batches = self.parent.batches(Interval::ending_at(at, self.window))?;
+        Ok(Some(Dataset::union_all(batches.into_iter().map(|(_, batch)| batch), self.parent.runtime())))
     }
 }

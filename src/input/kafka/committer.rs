@@ -93,7 +93,7 @@ impl Committer {
         self.flags.abandoned.store(true, Ordering::Release);
         let outcome = self.outcome.recv().unwrap_or(Ok(()));
         // Not joined: the client of the thread lives until librdkafka has given up on the commit, some seconds.
-        std::mem::forget(self.thread);
+        self.thread.leave();
         outcome
     }
 }

@@ -360,7 +360,8 @@ fn brokers_that_come_back_deliver_what_they_owe() {
     assert_eq!(ranges(&away), ["a/0 offsets 1..1", "a/1 offsets 0..0"]);
     assert_eq!(values(&away), [[""; 0]; 2]);
     broker.cluster().broker_up(1).unwrap();
-    let back = std::iter::repeat_with(|| stream.batch()).take(200).find(|batch| batch.records > 0).unwrap();
+    let mut batches = std::iter::repeat_with(|| stream.batch());
+    let back = batches.find(|batch| batch.records > 0).unwrap();
     assert_eq!(values(&back), [["2"], ["1"]]);
     stream.completed();
     stream.stop();
@@ -375,7 +376,7 @@ fn brokers_that_stay_away_fail_the_stream() {
     broker.send("a", ["x"]).unwrap();
     let unread = stream.batch();
     broker.cluster().broker_down(1).unwrap();
-    let failed = (1..100).find_map(|n| stream.source.batch(Time::from_millis(stream.now + n)).err()).unwrap();
+    let failed = (1..).find_map(|n| stream.source.batch(Time::from_millis(stream.now + n)).err()).unwrap();
     let text = failed.to_string();
     let brokers = broker.bootstrap_servers();
     assert!(text.starts_with(&format!("the Kafka brokers at {brokers} have not told the ends of all ")), "{text}");
@@ -573,6 +574,7 @@ fn a_question_that_is_refused_makes_the_batch_empty() {
     broker.cluster().request_errors(RDKafkaApiKey::ListOffsets, &[refused; 10]);
     assert_eq!(stream.batch().records, 0);
     broker.cluster().clear_request_errors(RDKafkaApiKey::ListOffsets);
-    assert_eq!(stream.batch().records, 1);
+    let mut batches = std::iter::repeat_with(|| stream.batch().records);
+    assert_eq!(batches.find(|records| *records > 0), Some(1));
     stream.stop();
 }
