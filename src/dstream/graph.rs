@@ -18,6 +18,9 @@ use crate::input::SourceContext;
 use crate::listener::InputInfo;
 use crate::time::Time;
 
+/// An input and its leaf in the graph.
+type InputNode = (Arc<dyn AnyInput>, Arc<dyn AnyNode>);
+
 /// The graph while the program builds it. Streams hold on to it to add to it.
 pub(crate) struct GraphBuilder {
     batch_interval: Duration,
@@ -28,7 +31,7 @@ pub(crate) struct GraphBuilder {
 
 #[derive(Default)]
 struct Parts {
-    inputs: Vec<(Arc<dyn AnyInput>, Arc<dyn AnyNode>)>,
+    inputs: Vec<InputNode>,
     outputs: Vec<Arc<dyn Output>>,
     mistakes: Vec<String>,
     /// Set once the graph runs: whom to tell that somebody still builds.
@@ -151,7 +154,7 @@ pub(crate) struct DStreamGraph {
     /// Where each node is in the list.
     places: AHashMap<usize, usize>,
     /// The inputs that outputs are made of, in the order in which the program made them.
-    inputs: Vec<(Arc<dyn AnyInput>, Arc<dyn AnyNode>)>,
+    inputs: Vec<InputNode>,
     zero_time: Time,
 }
 
@@ -166,7 +169,7 @@ struct Needs {
 }
 
 impl DStreamGraph {
-    fn new(inputs: &[(Arc<dyn AnyInput>, Arc<dyn AnyNode>)], outputs: &[Arc<dyn Output>]) -> Self {
+    fn new(inputs: &[InputNode], outputs: &[Arc<dyn Output>]) -> Self {
         let mut nodes = Vec::new();
         let mut places = AHashMap::new();
         for output in outputs {
