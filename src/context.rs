@@ -155,8 +155,8 @@ impl StreamingContext {
     /// # Errors
     ///
     /// The error that ended the context before; an input that could not commit; what ran past the timeout (jobs, a
-    /// source, a listener), each named. From a thread of the context itself (an output operation, a listener) a stop is refused: it would wait
-    /// for itself.
+    /// source, a listener), each named. From a thread of the context itself (an output operation, a listener) a stop is
+    /// refused: it would wait for itself.
     pub fn stop(&self, how: Stop) -> Result<()> {
         if crate::event_loop::is_own_thread() {
             let message = "stop() was called on a thread of the engine, which would wait for itself: \

@@ -20,9 +20,9 @@ pub(crate) use queue::cut;
 
 /// An input of a program.
 ///
-/// Calls never overlap and come in this order: `start`; then, once for every batch time in ascending order, `batch`, and
-/// some time later, in the same order, `completed`; then `stop`, if `start` went well. `completed` leaves out a batch
-/// when the next one is done as well. A source is started once.
+/// Calls never overlap and come in this order: `start`; then, once for every batch time in ascending order, `batch`,
+/// and some time later, in the same order, `completed`; then `stop`, if `start` went well. `completed` leaves out a
+/// batch when the next one is done as well. A source is started once.
 pub trait Source<T: Data>: Send + 'static {
     /// What the input is called in errors and events: `kafka lines`.
     fn name(&self) -> String;

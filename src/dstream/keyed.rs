@@ -89,8 +89,8 @@ impl<T: Data> DStream<T> {
     }
 }
 
-// Here and wherever a method asks for a key: bounds of the method, and not of the block, are those of which the compiler
-// says what `data` has to say.
+// Here and wherever a method asks for a key: bounds of the method, and not of the block, are those of which the
+// compiler says what `data` has to say.
 impl<K: Data, V: Data> DStream<(K, V)> {
     /// Merges the values of each key of a batch with `f`, which has to be associative and commutative. Every key comes
     /// once, in no particular order.

@@ -73,8 +73,8 @@ impl RecurringTimer {
         Ok(RecurringTimer { clock: own_clock, stop, stopped, thread })
     }
 
-    /// Lets the timer tick once more at its scheduled time, unless that is after `deadline` or `cancel` is closed before,
-    /// and returns the time of the last tick.
+    /// Lets the timer tick once more at its scheduled time, unless that is after `deadline` or `cancel` is closed
+    /// before, and returns the time of the last tick.
     pub(crate) fn stop_after_next_tick(self, deadline: Time, cancel: &Receiver<Infallible>) -> Option<Time> {
         // A timer that has ended needs no telling.
         let _ = self.stop.try_send(Stop::AfterNextTick);

@@ -28,7 +28,8 @@ impl<'t> TaskContext<'t> {
         TaskContext::new(self.partition)
     }
 
-    /// Runs the attempt; an error or a panic comes back with operator and partition, unless it names an operator already.
+    /// Runs the attempt; an error or a panic comes back with operator and partition, unless it names an operator
+    /// already.
     pub(crate) fn run<R>(&self, body: impl FnOnce() -> Result<R>) -> Result<R> {
         let outcome = guarded(body, |said| Error::new(ErrorKind::Task, format!("panicked: {said}")));
         outcome.map_err(|error| {

@@ -299,7 +299,8 @@ fn find_starts(planner: &Planner, partitions: &[TopicPartition], params: &KafkaP
     let beginnings = complete("the first offsets cannot be read", ready)?;
     let ready = client::ask_until_ready(timeout, |timeout| planner.ends(partitions, timeout));
     let ends = complete("the last offsets cannot be read", ready)?;
-    // A stream commits where it starts in every partition: one that has no offset beside others that do was added since.
+    // A stream commits where it starts in every partition: one that has no offset beside others that do was added
+    // since.
     let is_new = |topic: &str| {
         partitions.iter().zip(&committed).any(|(other, offset)| *other.topic == *topic && offset.is_some())
     };

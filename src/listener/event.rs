@@ -16,7 +16,8 @@ pub enum Event {
     BatchSubmitted(BatchInfo),
     /// The first job of a batch began.
     BatchStarted(BatchInfo),
-    /// The last job of a batch ended, well or not, or the batch had none. A batch that a stop has dropped has no such end.
+    /// The last job of a batch ended, well or not, or the batch had none. A batch that a stop has dropped has no such
+    /// end.
     BatchCompleted(BatchInfo),
     /// An output operation of a batch began.
     OutputStarted(OutputInfo),

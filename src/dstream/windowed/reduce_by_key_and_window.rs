@@ -157,8 +157,8 @@ impl<K: Key, V: Exchange> KeptPartition<K, V> {
 
 /// The panes of one partition.
 struct Kept<K, V> {
-    /// The window that the panes hold; `None` when an update was broken off and they hold nothing of use. An update with
-    /// an inverse function that was broken off is taken up again.
+    /// The window that the panes hold; `None` when an update was broken off and they hold nothing of use. An update
+    /// with an inverse function that was broken off is taken up again.
     at: Option<Time>,
     panes: Panes<K, V>,
 }

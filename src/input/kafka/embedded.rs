@@ -18,7 +18,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// Good for demos and for tests of programs. It is no Kafka:
 ///
 /// - it keeps 5 MiB for each partition, in memory, and forgets older records silently;
-/// - a fetch that finds nothing is answered after `fetch.wait.max.ms` (half a batch interval, at most 50 ms), also when records arrive;
+/// - a fetch that finds nothing is answered after `fetch.wait.max.ms` (half a batch interval, at most 50 ms), also when
+///   records arrive;
 /// - transactions are accepted and mean nothing: aborted records are visible.
 ///
 /// # Examples

@@ -1,5 +1,5 @@
-//! The one place where this crate calls C, for what the `rdkafka` crate has no safe form of: librdkafka's batch fetch (a
-//! record costs 70-100 ns of CPU this way, 220-260 ns with `BaseConsumer::poll`), and commits whose outcome can be
+//! The one place where this crate calls C, for what the `rdkafka` crate has no safe form of: librdkafka's batch fetch
+//! (a record costs 70-100 ns of CPU this way, 220-260 ns with `BaseConsumer::poll`), and commits whose outcome can be
 //! waited for with a time limit.
 //!
 //! What the rest of the crate can rely on:
