@@ -114,10 +114,13 @@ fn run(options: &Options) -> Result<()> {
     context.stop(Stop::Gracefully)?;
     let counted = counted.load(Ordering::Relaxed);
     lock(&screen).finish();
-    match produced {
-        Some(produced) => println!("lines produced {}, lines counted {counted}", produced?),
-        None => println!("lines counted {counted}"),
-    }
+    let totals = match produced {
+        Some(produced) => format!("lines produced {}, lines counted {counted}", produced?),
+        None => format!("lines counted {counted}"),
+    };
+    // Not `println!`, which panics where nothing can be written.
+    writeln!(std::io::stdout(), "{totals}")
+        .map_err(|e| Error::new(ErrorKind::Output, format!("the totals ({totals}) cannot be written: {e}")))?;
     Ok(())
 }
 

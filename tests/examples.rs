@@ -61,6 +61,19 @@ fn word_count_ends_gracefully_on_sigterm_and_on_ctrl_c() {
     }
 }
 
+/// A full disk: counting goes on, and the end says what could not be written.
+#[cfg(target_os = "linux")]
+#[test]
+fn word_count_tells_that_its_output_cannot_be_written() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut program = example("word_count");
+    program.args(["--interval", "100ms", "--window", "1s", "--batches", "3"]);
+    let output = program.stdout(full).stderr(Stdio::piped()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), error.lines().count()), (Some(1), 1), "{error}");
+    assert!(error.contains("lines produced") && error.contains("No space left"), "{error}");
+}
+
 #[test]
 fn word_count_tells_what_is_wrong_in_one_line() {
     let error = |arguments: &[&str], code: i32| {
