@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::data::Data;
+use crate::data::{Data, KEY_GROUPS, Partitions};
 use crate::dataset::Dataset;
 use crate::dstream::{DStream, GraphBuilder};
 use crate::error::{Error, ErrorKind, OnError, Result};
@@ -323,7 +323,7 @@ impl StreamingContextBuilder {
         config.check()?;
         let store = if config.encoded_shuffle { MemoryStore::encoded() } else { MemoryStore::typed() };
         let executor = PoolExecutor::new(config.workers, crate::event_loop::adopt_thread)?;
-        let partitions = config.partitions.unwrap_or(config.workers);
+        let partitions = Partitions::new(config.partitions.unwrap_or(config.workers.min(KEY_GROUPS)));
         let runtime = Runtime::new(Box::new(executor), Arc::new(store), config.max_task_attempts, partitions);
         Ok(StreamingContext {
             graph: Arc::new(GraphBuilder::new(config.batch_interval, &runtime)),

@@ -33,6 +33,42 @@ impl<T: Data + Serialize + DeserializeOwned> Exchange for T {}
 pub trait Key: Exchange + Eq + Hash {}
 impl<T: Exchange + Eq + Hash> Key for T {}
 
+/// Into how many partitions an operation with a shuffle goes, for the forms of it that end in `_with`.
+///
+/// From 1 to 4096; another number is a mistake that the operation reports.
+///
+/// # Examples
+///
+/// ```
+/// use tidemill::{Partitions, testing::run};
+///
+/// let visits = [vec![(7, 1), (7, 1)], vec![(8, 1)]];
+/// let counts = run(visits, |pairs| pairs.reduce_by_key_with(|a, b| a + b, Partitions::new(3)))?;
+/// assert_eq!(counts, [vec![(7, 2)], vec![(8, 1)]]);
+/// # Ok::<(), tidemill::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Partitions(usize);
+
+impl Partitions {
+    /// This many partitions.
+    pub const fn new(partitions: usize) -> Self {
+        Partitions(partitions)
+    }
+
+    /// The number.
+    pub const fn get(self) -> usize {
+        self.0
+    }
+
+    /// What is wrong with the number, if it cannot be used.
+    pub(crate) fn mistake(self) -> Option<String> {
+        let Partitions(partitions) = self;
+        let wrong = !(1..=KEY_GROUPS).contains(&partitions);
+        wrong.then(|| format!("{partitions} partitions: there can be 1 to {KEY_GROUPS}"))
+    }
+}
+
 /// How many groups the keys of a stream fall into. Groups map to partitions; a partition never has less than one, so
 /// this bounds the partitions of a shuffle.
 pub(crate) const KEY_GROUPS: usize = 1 << 12;

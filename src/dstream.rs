@@ -19,7 +19,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::data::Data;
+use crate::data::{Data, Partitions};
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::exec::Runtime;
@@ -202,6 +202,14 @@ impl<T: Data> DStream<T> {
     fn check_positive(&self, what: &str, duration: Duration) {
         if duration.is_zero() {
             self.graph.mistake(Location::caller(), format!("the {what} is zero"));
+        }
+    }
+
+    /// Notes a mistake if a shuffle cannot go into so many partitions.
+    #[track_caller]
+    fn check_partitions(&self, partitions: Partitions) {
+        if let Some(mistake) = partitions.mistake() {
+            self.graph.mistake(Location::caller(), mistake);
         }
     }
 

@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::data::Partitions;
 use crate::error::Result;
 use crate::id::Origin;
 
@@ -63,7 +64,7 @@ struct Parts {
     executor: Box<dyn Executor>,
     shuffles: Arc<dyn ShuffleStore>,
     max_task_attempts: u32,
-    default_partitions: usize,
+    default_partitions: Partitions,
     next_shuffle: AtomicU64,
 }
 
@@ -72,7 +73,7 @@ impl Runtime {
         executor: Box<dyn Executor>,
         shuffles: Arc<dyn ShuffleStore>,
         max_task_attempts: u32,
-        default_partitions: usize,
+        default_partitions: Partitions,
     ) -> Self {
         let next_shuffle = AtomicU64::new(0);
         Runtime(Arc::new(Parts { executor, shuffles, max_task_attempts, default_partitions, next_shuffle }))
@@ -91,7 +92,7 @@ impl Runtime {
     }
 
     /// Into how many partitions a shuffle goes when the program does not say.
-    pub(crate) fn default_partitions(&self) -> usize {
+    pub(crate) fn default_partitions(&self) -> Partitions {
         self.0.default_partitions
     }
 

@@ -74,7 +74,7 @@ pub mod testing;
 mod time;
 
 pub use context::{StreamingContext, StreamingContextBuilder};
-pub use data::{Data, Exchange, Key};
+pub use data::{Data, Exchange, Key, Partitions};
 pub use dataset::{Dataset, Emitter, PairEmitter, PartitionIter, ReadPartition};
 pub use dstream::{Batch, DStream};
 pub use error::{Error, ErrorKind, Result};

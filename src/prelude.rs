@@ -1,7 +1,7 @@
 //! All that a program needs: `use tidemill::prelude::*;`.
 
 pub use crate::context::StreamingContext;
-pub use crate::data::{Data, Exchange, Key};
+pub use crate::data::{Data, Exchange, Key, Partitions};
 pub use crate::dataset::Dataset;
 pub use crate::dstream::{Batch, DStream};
 pub use crate::error::{Error, ErrorKind, Result};

@@ -121,6 +121,7 @@ pub struct TestRun {
     partitions: usize,
     batches: Option<usize>,
     workers: usize,
+    shuffle_partitions: Option<usize>,
     max_task_attempts: u32,
     encoded_shuffle: bool,
 }
@@ -139,6 +140,7 @@ impl TestRun {
             partitions: 2,
             batches: None,
             workers: 2,
+            shuffle_partitions: None,
             max_task_attempts: 4,
             encoded_shuffle: false,
         }
@@ -165,6 +167,12 @@ impl TestRun {
     /// How many tasks run at the same time.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// Into how many partitions a shuffle goes when the operator does not say; by default one a worker.
+    pub fn shuffle_partitions(mut self, partitions: usize) -> Self {
+        self.shuffle_partitions = Some(partitions);
         self
     }
 
@@ -231,6 +239,7 @@ impl TestRun {
         let context = StreamingContext::builder("test")
             .batch_interval(self.batch_interval)
             .workers(self.workers)
+            .partitions(self.shuffle_partitions.unwrap_or(self.workers))
             .max_task_attempts(self.max_task_attempts)
             .encoded_shuffle(self.encoded_shuffle)
             .clock(Clock::manual(&clock))

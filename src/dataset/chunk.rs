@@ -64,6 +64,15 @@ impl<T: Clone> Chunk<'_, T> {
         }
     }
 
+    /// Hands the records over one by one.
+    #[inline]
+    pub(crate) fn for_each(self, f: impl FnMut(T)) {
+        match self {
+            Chunk::Owned(records) => records.drain(..).for_each(f),
+            Chunk::Shared(records) => records.iter().cloned().for_each(f),
+        }
+    }
+
     /// Hands the records over one by one, up to the first error.
     #[inline]
     pub(crate) fn try_for_each(self, mut f: impl FnMut(T) -> Result<()>) -> Result<()> {

@@ -55,6 +55,18 @@ pub(crate) trait AnyLineage: AsAny + Send + Sync {
         None
     }
 
+    /// Does what has to be done before tasks can compute this recipe, on the thread of the action: a sort looks at a
+    /// sample. Called before every action, after the shuffles of the parents have run.
+    fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// `Some(n)` for pairs that are in the partition that the hash of their key says among `n`: what has to bring the
+    /// values of a key together finds them together.
+    fn key_partitions(&self) -> Option<usize> {
+        None
+    }
+
     /// What a source noted beside the records: its own, or that of the parent with the same partitions.
     fn note(&self) -> Option<Note> {
         None

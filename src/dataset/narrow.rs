@@ -1,14 +1,17 @@
 //! Operations that look at one partition at a time. They are fused: a chain of them is one task.
 
+mod broken;
 mod filter;
 mod flat_map;
 mod map;
 mod map_partitions;
 mod memory;
 mod persist;
+mod same_keys;
 mod union;
 
 pub use map_partitions::PartitionIter;
+pub(in crate::dataset) use memory::push_shared;
 pub(crate) use memory::{Memory, Partition};
 
 /// The parts of [`AnyLineage`](super::AnyLineage) that every node with one parent and the same partitions shares.

@@ -1,4 +1,5 @@
-//! Moves records to the partition of their key and aggregates them on both sides of the way.
+//! Moves records to the partition of their key and aggregates them on both sides of the way; or, in `scatter.rs`, to any
+//! partition, and leaves them as they are.
 //!
 //! The map side watches how often keys repeat and decides by itself whether to combine (see `write.rs`); the reduce
 //! side merges what it gets one cache-sized bucket at a time (see `read.rs`). Both are deterministic: they decide by
@@ -6,20 +7,25 @@
 
 mod block;
 mod read;
+mod scatter;
 mod table;
 #[cfg(test)]
 mod tests;
+mod transfer;
 mod write;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{AnyLineage, Chunk, Dataset, Flow, Header, Lineage, Sink};
-use crate::data::{Data, Exchange, KEY_GROUPS, Key};
-use crate::error::{Error, ErrorKind, Result};
-use crate::exec::{Block, Runtime, ShuffleId, TaskContext};
+use crate::data::{Data, Exchange, Key, Partitions};
+use crate::error::Result;
+use crate::exec::{ShuffleId, TaskContext};
 use crate::id::Origin;
-use block::{BlockOf, MapBlock};
+use block::BlockOf;
+#[expect(unused_imports, reason = "the next to come is a sort")]
+pub(super) use scatter::Place;
+pub(crate) use transfer::ShuffleMap;
+use transfer::Transfer;
 pub(super) use write::MapWriter;
 
 /// What a keyed operation does with the values of one key. Values arrive in the order of the map tasks.
@@ -36,18 +42,6 @@ pub(crate) trait Aggregate: Send + Sync + 'static {
     fn merge_value(&self, combiner: &mut Self::Combiner, value: Self::Value);
     fn merge_combiners(&self, combiner: &mut Self::Combiner, other: Self::Combiner);
     fn finish(&self, combiner: Self::Combiner) -> Self::Output;
-}
-
-/// A stage that writes the blocks of a shuffle.
-pub(crate) trait ShuffleMap: Send + Sync {
-    fn id(&self) -> ShuffleId;
-
-    fn map_tasks(&self) -> usize;
-
-    /// How many records the map tasks will look at, when that is known.
-    fn map_records(&self) -> Option<u64>;
-
-    fn run_map_task<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<()>;
 }
 
 /// Where the pairs of a shuffle come from.
@@ -89,14 +83,19 @@ impl<K: Key, V: Exchange, A: Aggregate<Value = V>> Feed<K, A> for Pairs<K, V> {
 }
 
 impl<K: Key, V: Exchange> Dataset<(K, V)> {
-    /// The shuffle behind every keyed operation.
+    /// What is behind every keyed operation: brings the values of a key together, by a shuffle unless they are, and
+    /// aggregates them.
     pub(crate) fn aggregate_with<A: Aggregate<Value = V>>(
         &self,
         header: Header,
         aggregate: A,
-        partitions: usize,
+        partitions: Partitions,
     ) -> Dataset<(K, A::Output)> {
-        self.shuffle(header, Pairs(Arc::clone(self.lineage())), aggregate, partitions)
+        let pairs = Pairs(Arc::clone(self.lineage()));
+        if self.lineage().key_partitions() == Some(partitions.get()) {
+            return self.derive(Aggregated { header, feed: Box::new(pairs), aggregate });
+        }
+        self.shuffle(header, pairs, aggregate, partitions)
     }
 }
 
@@ -107,17 +106,58 @@ impl<T: Data> Dataset<T> {
         header: Header,
         feed: impl Feed<K, A>,
         aggregate: A,
-        partitions: usize,
+        partitions: Partitions,
     ) -> Dataset<(K, A::Output)> {
-        self.derive(Shuffled {
-            header,
-            feed: Box::new(feed),
-            aggregate,
-            partitions: partitions.clamp(1, KEY_GROUPS),
-            id: self.runtime().next_shuffle(),
-            runtime: self.runtime().clone(),
-            written: (0..self.num_partitions()).map(|_| AtomicU64::new(0)).collect(),
-        })
+        if let Some(mistake) = partitions.mistake() {
+            return self.broken(header, mistake);
+        }
+        let transfer = Transfer::new(self.runtime(), self.num_partitions(), partitions.get());
+        self.derive(Shuffled { header, feed: Box::new(feed), aggregate, transfer })
+    }
+}
+
+/// Pairs that are aggregated where they are.
+struct Aggregated<K, A: Aggregate> {
+    header: Header,
+    feed: Box<dyn Feed<K, A>>,
+    aggregate: A,
+}
+
+impl<K: Key, A: Aggregate> Lineage<(K, A::Output)> for Aggregated<K, A> {
+    fn compute<'t>(
+        &'t self,
+        partition: usize,
+        task: &TaskContext<'t>,
+        sink: &mut dyn Sink<(K, A::Output)>,
+    ) -> Result<Flow> {
+        let origin = self.header.origin();
+        let mut writer = MapWriter::new(&self.aggregate, 1);
+        self.feed.feed(partition, task, origin, &mut writer)?;
+        task.enter(origin);
+        let blocks: Vec<_> = writer.finish().into_iter().map(Arc::new).collect();
+        merge_blocks(&self.aggregate, &blocks, 1, origin, task, sink)
+    }
+}
+
+impl<K: Key, A: Aggregate> AnyLineage for Aggregated<K, A> {
+    fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn partitions(&self) -> usize {
+        self.feed.parent().partitions()
+    }
+
+    fn records(&self) -> Option<u64> {
+        self.feed.parent().records()
+    }
+
+    fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
+        visit(self.feed.parent());
+    }
+
+    fn key_partitions(&self) -> Option<usize> {
+        Some(self.partitions())
     }
 }
 
@@ -125,16 +165,12 @@ struct Shuffled<K, A: Aggregate> {
     header: Header,
     feed: Box<dyn Feed<K, A>>,
     aggregate: A,
-    partitions: usize,
-    id: ShuffleId,
-    runtime: Runtime,
-    /// How many records each map task wrote.
-    written: Vec<AtomicU64>,
+    transfer: Transfer,
 }
 
 impl<K: Key, A: Aggregate> ShuffleMap for Shuffled<K, A> {
     fn id(&self) -> ShuffleId {
-        self.id
+        self.transfer.id()
     }
 
     fn map_tasks(&self) -> usize {
@@ -147,24 +183,10 @@ impl<K: Key, A: Aggregate> ShuffleMap for Shuffled<K, A> {
 
     fn run_map_task<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<()> {
         let origin = self.header.origin();
-        let mut writer = MapWriter::new(&self.aggregate, self.partitions);
+        let mut writer = MapWriter::new(&self.aggregate, self.transfer.partitions());
         self.feed.feed(partition, task, origin, &mut writer)?;
         task.enter(origin);
-        let blocks: Vec<BlockOf<K, A>> = writer.finish();
-        let records: usize = blocks.iter().map(MapBlock::records).sum();
-        self.written[partition].store(records as u64, Ordering::Relaxed);
-        let store = self.runtime.shuffles();
-        let wants_bytes = store.wants_bytes();
-        let blocks = blocks
-            .into_iter()
-            .map(
-                |block| {
-                    if wants_bytes { block.encode().map(Block::Encoded) } else { Ok(Block::Typed(Arc::new(block))) }
-                },
-            )
-            .collect::<Result<Vec<_>>>()?;
-        store.put(self.id, partition, blocks);
-        Ok(())
+        self.transfer.put(partition, writer.finish())
     }
 }
 
@@ -177,40 +199,26 @@ impl<K: Key, A: Aggregate> Lineage<(K, A::Output)> for Shuffled<K, A> {
     ) -> Result<Flow> {
         let origin = self.header.origin();
         task.enter(origin);
-        let blocks = self.blocks(partition, task)?;
-        let mut down = |chunk: Chunk<'_, (K, A::Output)>| {
-            let flow = sink.push(chunk);
-            task.enter(origin);
-            flow
-        };
-        read::merge(&self.aggregate, &blocks, self.partitions, &mut down)
+        let blocks = self.transfer.blocks(self, partition, task)?;
+        merge_blocks(&self.aggregate, &blocks, self.transfer.partitions(), origin, task, sink)
     }
 }
 
-impl<K: Key, A: Aggregate> Shuffled<K, A> {
-    /// What the map tasks wrote for a partition. What the store has lost since is written again.
-    fn blocks<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<Vec<Arc<BlockOf<K, A>>>> {
-        let get = || self.runtime.shuffles().get(self.id, self.map_tasks(), partition);
-        let mut blocks = get();
-        let lost: Vec<usize> = (0..blocks.len()).filter(|&map| blocks[map].is_none()).collect();
-        if !lost.is_empty() {
-            tracing::warn!(shuffle = ?self.id, ?lost, "blocks of a shuffle were lost and are computed again");
-            lost.into_iter().try_for_each(|map| self.run_map_task(map, task))?;
-            blocks = get();
-        }
-        blocks.into_iter().enumerate().map(|(map, block)| self.open(map, block)).collect()
-    }
-
-    fn open(&self, map: usize, block: Option<Block>) -> Result<Arc<BlockOf<K, A>>> {
-        let wrong = |what: &str| Error::new(ErrorKind::Internal, format!("the block of map task {map} {what}"));
-        match block {
-            None => Err(wrong("is not in the shuffle store")),
-            Some(Block::Typed(any)) => any.downcast().map_err(|_| wrong("has another type")),
-            Some(Block::Encoded(bytes)) => {
-                MapBlock::decode(&bytes).map(Arc::new).map_err(|e| wrong("cannot be read").caused_by(e))
-            }
-        }
-    }
+/// The reduce side of an aggregation: its closures run for the operator of `origin`.
+fn merge_blocks<'t, K: Key, A: Aggregate>(
+    aggregate: &A,
+    blocks: &[Arc<BlockOf<K, A>>],
+    partitions: usize,
+    origin: &'t Origin,
+    task: &TaskContext<'t>,
+    sink: &mut dyn Sink<(K, A::Output)>,
+) -> Result<Flow> {
+    let mut down = |chunk: Chunk<'_, (K, A::Output)>| {
+        let flow = sink.push(chunk);
+        task.enter(origin);
+        flow
+    };
+    read::merge(aggregate, blocks, partitions, &mut down)
 }
 
 impl<K: Key, A: Aggregate> AnyLineage for Shuffled<K, A> {
@@ -219,11 +227,11 @@ impl<K: Key, A: Aggregate> AnyLineage for Shuffled<K, A> {
     }
 
     fn partitions(&self) -> usize {
-        self.partitions
+        self.transfer.partitions()
     }
 
     fn records(&self) -> Option<u64> {
-        Some(self.written.iter().map(|written| written.load(Ordering::Relaxed)).sum())
+        Some(self.transfer.records())
     }
 
     fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
@@ -233,10 +241,8 @@ impl<K: Key, A: Aggregate> AnyLineage for Shuffled<K, A> {
     fn shuffle(&self) -> Option<&dyn ShuffleMap> {
         Some(self)
     }
-}
 
-impl<K, A: Aggregate> Drop for Shuffled<K, A> {
-    fn drop(&mut self) {
-        self.runtime.shuffles().remove(self.id);
+    fn key_partitions(&self) -> Option<usize> {
+        Some(self.partitions())
     }
 }

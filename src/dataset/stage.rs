@@ -74,7 +74,8 @@ pub(crate) fn gather<'t, T: Data>(
     Ok(Arc::new(records))
 }
 
-/// Runs the map tasks that are missing from the shuffles a recipe needs, those of its ancestors first.
+/// Gets a recipe ready to be computed: runs the map tasks that are missing from its shuffles, those of its ancestors
+/// first.
 fn run_shuffles(node: &dyn AnyLineage, runtime: &Runtime) -> Result<()> {
     let mut seen = AHashSet::new();
     walk(node, runtime, &mut seen)
@@ -91,9 +92,11 @@ fn walk(node: &dyn AnyLineage, runtime: &Runtime, seen: &mut AHashSet<ShuffleId>
             return Ok(());
         }
         walk_parents(node, runtime, seen)?;
+        node.prepare()?;
         return run_map_tasks(node, shuffle, &missing, runtime);
     }
-    walk_parents(node, runtime, seen)
+    walk_parents(node, runtime, seen)?;
+    node.prepare()
 }
 
 fn walk_parents(node: &dyn AnyLineage, runtime: &Runtime, seen: &mut AHashSet<ShuffleId>) -> Result<()> {

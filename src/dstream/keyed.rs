@@ -3,7 +3,7 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
-use crate::data::{Data, Exchange, Key};
+use crate::data::{Data, Exchange, Key, Partitions};
 use crate::dataset::PairEmitter;
 use crate::dstream::DStream;
 
@@ -120,6 +120,29 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         })
     }
 
+    /// As [`reduce_by_key`](DStream::reduce_by_key), into so many partitions.
+    ///
+    /// # Errors
+    ///
+    /// A number that is not from 1 to 4096 is reported by `StreamingContext::start`, with the line of this call.
+    #[track_caller]
+    pub fn reduce_by_key_with(
+        &self,
+        f: impl Fn(V, V) -> V + Send + Sync + 'static,
+        partitions: Partitions,
+    ) -> DStream<(K, V)>
+    where
+        K: Key,
+        V: Exchange,
+    {
+        self.check_partitions(partitions);
+        let f = Arc::new(f);
+        self.lift("reduce_by_key", move |batch| {
+            let f = Arc::clone(&f);
+            batch.reduce_by_key_with(move |a, b| f(a, b), partitions)
+        })
+    }
+
     /// Gathers the values of each key of a batch, in the order of their partitions. Every key comes once, in no
     /// particular order.
     ///
@@ -142,5 +165,20 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         V: Exchange,
     {
         self.lift("group_by_key", |batch| batch.group_by_key())
+    }
+
+    /// As [`group_by_key`](DStream::group_by_key), into so many partitions.
+    ///
+    /// # Errors
+    ///
+    /// As [`reduce_by_key_with`](DStream::reduce_by_key_with).
+    #[track_caller]
+    pub fn group_by_key_with(&self, partitions: Partitions) -> DStream<(K, Vec<V>)>
+    where
+        K: Key,
+        V: Exchange,
+    {
+        self.check_partitions(partitions);
+        self.lift("group_by_key", move |batch| batch.group_by_key_with(partitions))
     }
 }

@@ -1,6 +1,6 @@
 use std::marker::PhantomData;
 
-use crate::data::{Data, Exchange, Key};
+use crate::data::{Data, Exchange, Key, Partitions};
 use crate::dataset::{Aggregate, Dataset, Header};
 
 impl<K: Data, V: Data> Dataset<(K, V)> {
@@ -25,6 +25,20 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
     {
         let header = Header::new("group_by_key");
         self.aggregate_with(header, Group(PhantomData), self.runtime().default_partitions())
+    }
+
+    /// As [`group_by_key`](Dataset::group_by_key), into so many partitions.
+    ///
+    /// # Errors
+    ///
+    /// Of every action, if the number is not from 1 to 4096.
+    #[track_caller]
+    pub fn group_by_key_with(&self, partitions: Partitions) -> Dataset<(K, Vec<V>)>
+    where
+        K: Key,
+        V: Exchange,
+    {
+        self.aggregate_with(Header::new("group_by_key"), Group(PhantomData), partitions)
     }
 }
 

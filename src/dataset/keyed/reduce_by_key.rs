@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::mem::needs_drop;
 use std::sync::Arc;
 
-use crate::data::{Data, Exchange, Key};
+use crate::data::{Data, Exchange, Key, Partitions};
 use crate::dataset::shuffle::{Feed, MapWriter};
 use crate::dataset::{Aggregate, AnyLineage, Chunk, Dataset, Flow, Header, Lineage};
 use crate::error::Result;
@@ -36,6 +36,24 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
         let header = Header::new("reduce_by_key");
         self.reduce_by_key_into(header, f, self.runtime().default_partitions())
     }
+
+    /// As [`reduce_by_key`](Dataset::reduce_by_key), into so many partitions.
+    ///
+    /// # Errors
+    ///
+    /// Of every action, if the number is not from 1 to 4096.
+    #[track_caller]
+    pub fn reduce_by_key_with(
+        &self,
+        f: impl Fn(V, V) -> V + Send + Sync + 'static,
+        partitions: Partitions,
+    ) -> Dataset<(K, V)>
+    where
+        K: Key,
+        V: Exchange,
+    {
+        self.reduce_by_key_into(Header::new("reduce_by_key"), f, partitions)
+    }
 }
 
 impl<K: Key, V: Exchange> Dataset<(K, V)> {
@@ -43,7 +61,7 @@ impl<K: Key, V: Exchange> Dataset<(K, V)> {
         &self,
         header: Header,
         f: impl Fn(V, V) -> V + Send + Sync + 'static,
-        partitions: usize,
+        partitions: Partitions,
     ) -> Dataset<(K, V)> {
         // `f` takes values. Plain ones are copied out of the table; others are taken out of an `Option`, which costs no
         // room where the type has a niche, as strings and vectors do.

@@ -14,7 +14,7 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
     /// ```
     #[track_caller]
     pub fn map_values<W: Data>(&self, f: impl Fn(V) -> W + Send + Sync + 'static) -> Dataset<(K, W)> {
-        self.map(move |(key, value)| (key, f(value)))
+        self.map(move |(key, value)| (key, f(value))).with_keys_of(self)
     }
 
     /// Replaces every value by the values that `f` makes of it, each with the key. Partitions and order stay.
@@ -32,6 +32,7 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
         &self,
         f: impl Fn(V) -> I + Send + Sync + 'static,
     ) -> Dataset<(K, W)> {
-        self.flat_map(move |(key, value)| f(value).into_iter().map(move |value| (key.clone(), value)))
+        let pairs = move |(key, value): (K, V)| f(value).into_iter().map(move |value| (key.clone(), value));
+        self.flat_map(pairs).with_keys_of(self)
     }
 }

@@ -59,6 +59,10 @@ impl<T: Data, F: Fn(&T) -> bool + Send + Sync> Lineage<T> for Filter<T, F> {
 
 impl<T: Data, F: Fn(&T) -> bool + Send + Sync> AnyLineage for Filter<T, F> {
     narrow_node!();
+
+    fn key_partitions(&self) -> Option<usize> {
+        self.parent.key_partitions()
+    }
 }
 
 fn push_some<T>(records: &mut Vec<T>, sink: &mut dyn Sink<T>) -> Result<Flow> {

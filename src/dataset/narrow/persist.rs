@@ -39,6 +39,7 @@ impl<T: Data> Dataset<T> {
         self.derive(Persist {
             header: Header::new("persist"),
             note: self.lineage().note(),
+            key_partitions: self.lineage().key_partitions(),
             parent: Mutex::new(Some(Arc::clone(self.lineage()))),
             missing: AtomicUsize::new(self.num_partitions()),
             slots,
@@ -49,6 +50,7 @@ impl<T: Data> Dataset<T> {
 struct Persist<T> {
     header: Header,
     note: Option<Note>,
+    key_partitions: Option<usize>,
     /// Let go of once every partition is kept, and with it all that the records were made from: the records of
     /// streams before this one, the blocks of shuffles.
     parent: Mutex<Option<Arc<dyn Lineage<T>>>>,
@@ -121,6 +123,10 @@ impl<T: Data> AnyLineage for Persist<T> {
 
     fn note(&self) -> Option<Note> {
         self.note.clone()
+    }
+
+    fn key_partitions(&self) -> Option<usize> {
+        self.key_partitions
     }
 }
 

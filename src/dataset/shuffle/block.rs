@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Aggregate;
 use super::table::Entry;
+use super::transfer::ShuffleBlock;
 use crate::codec;
 use crate::data::{Exchange, Key, hash_key};
 use crate::error::Result;
@@ -27,23 +28,25 @@ struct Wire<K, V, C> {
     combined: Vec<Vec<(K, C)>>,
 }
 
-impl<K: Key, V: Exchange, C: Exchange> MapBlock<K, V, C> {
+impl<K, V, C> MapBlock<K, V, C> {
     pub(super) fn buckets(&self) -> usize {
         self.combined.len()
     }
+}
 
-    pub(super) fn records(&self) -> usize {
+impl<K: Key, V: Exchange, C: Exchange> ShuffleBlock for MapBlock<K, V, C> {
+    fn records(&self) -> usize {
         self.values.iter().map(Vec::len).sum::<usize>() + self.combined.iter().map(Vec::len).sum::<usize>()
     }
 
-    pub(super) fn encode(self) -> Result<Arc<[u8]>> {
+    fn encode(self) -> Result<Arc<[u8]>> {
         let wire = Wire { values: pairs(self.values), combined: pairs(self.combined) };
         let mut bytes = Vec::new();
         codec::encode_frame(&wire, &mut bytes)?;
         Ok(bytes.into())
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
+    fn decode(bytes: &[u8]) -> Result<Self> {
         let (wire, _) = codec::decode_frame::<Wire<K, V, C>>(bytes)?;
         Ok(MapBlock { values: entries(wire.values), combined: entries(wire.combined) })
     }

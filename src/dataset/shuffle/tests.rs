@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use proptest::prelude::*;
 
 use crate::context::StreamingContext;
+use crate::data::Partitions;
 use crate::dataset::Dataset;
 use crate::exec::{Block, MemoryStore, PoolExecutor, Runtime, ShuffleId, ShuffleStore};
 
@@ -155,7 +156,7 @@ impl ShuffleStore for Forgetful {
 fn blocks_that_are_lost_are_computed_again() {
     let store = Arc::new(Forgetful::default());
     let executor = Box::new(PoolExecutor::new(2, || {}).unwrap());
-    let runtime = Runtime::new(executor, Arc::clone(&store) as Arc<dyn ShuffleStore>, 1, 3);
+    let runtime = Runtime::new(executor, Arc::clone(&store) as Arc<dyn ShuffleStore>, 1, Partitions::new(3));
     let mapped = Arc::new(AtomicU32::new(0));
     let count = Arc::clone(&mapped);
     let pairs = Dataset::of(vec![vec![1u64, 2], vec![2, 3]], &runtime).map(move |n| {
@@ -166,4 +167,84 @@ fn blocks_that_are_lost_are_computed_again() {
     sums.sort_unstable();
     assert_eq!(sums, [(1, 1), (2, 4), (3, 3)]);
     assert!(mapped.load(Ordering::Relaxed) > 4, "records were mapped again");
+}
+
+#[test]
+fn repartition_deals_out_evenly_and_loses_nothing() {
+    for encoded in [false, true] {
+        let context = context(2, encoded);
+        for (records, from, to) in [(0, 2, 5), (3, 5, 2), (100, 2, 5), (100, 5, 2), (7, 1, 9)] {
+            let numbers = context.parallelize(0..records, from).repartition(to);
+            let mut parts = numbers.collect_partitions().unwrap();
+            assert_eq!(parts.len(), to);
+            let (least, most) = (parts.iter().map(Vec::len).min(), parts.iter().map(Vec::len).max());
+            assert!(most.unwrap() - least.unwrap() <= from, "{records} records from {from} to {to}: {parts:?}");
+            let mut all = parts.concat();
+            all.sort();
+            assert!(all.into_iter().eq(0..records));
+            assert_eq!(numbers.collect_partitions().unwrap(), std::mem::take(&mut parts), "the same again");
+        }
+    }
+}
+
+/// What is partitioned by key stays so through everything that leaves keys alone, and is not moved again.
+#[test]
+fn partitioned_pairs_are_not_moved_again() {
+    let run_shuffles = |context: &StreamingContext, dataset: &Dataset<(String, u64)>| {
+        let shuffles = |_: ()| context.parallelize([(0, 0)], 1).runtime().next_shuffle().0;
+        let before = shuffles(());
+        let reduced = dataset.reduce_by_key_with(|a, b| a + b, Partitions::new(3));
+        let counted = shuffles(()) - before - 1;
+        let mut sums = reduced.collect().unwrap();
+        sums.sort();
+        assert_eq!(
+            sums,
+            (0..50).map(|n| (n.to_string(), 2)).collect::<BTreeMap<_, _>>().into_iter().collect::<Vec<_>>()
+        );
+        (counted, reduced.collect_partitions().unwrap())
+    };
+    for encoded in [false, true] {
+        let context = context(3, encoded);
+        let ones = context.parallelize((0..100u64).map(|n| ((n % 50).to_string(), 1)), 4);
+        let (moved, expected) = run_shuffles(&context, &ones);
+        assert_eq!(moved, 1);
+        let placed = ones.partition_by(Partitions::new(3));
+        for (name, dataset) in [
+            ("partition_by", placed.clone()),
+            ("partition_by twice", placed.partition_by(Partitions::new(3))),
+            ("filter", placed.filter(|_| true)),
+            ("map_values", placed.map_values(|n| n)),
+            ("flat_map_values", placed.flat_map_values(|n| [n])),
+            ("persist", placed.persist()),
+            ("union", placed.filter(|(_, n)| *n == 0).union(&placed)),
+        ] {
+            let (moved, reduced) = run_shuffles(&context, &dataset);
+            assert_eq!(moved, 0, "{name}");
+            let sorted = |mut parts: Vec<Pairs>| {
+                parts.iter_mut().for_each(|part| part.sort());
+                parts
+            };
+            assert_eq!(sorted(reduced), sorted(expected.clone()), "{name}: every key is where a shuffle puts it");
+        }
+        for (name, dataset) in [
+            ("map", placed.map(|pair| pair)),
+            ("another number", ones.partition_by(Partitions::new(2))),
+            ("union with others", placed.filter(|(_, n)| *n == 0).union(&ones)),
+        ] {
+            assert_eq!(run_shuffles(&context, &dataset).0, 1, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_number_of_partitions_is_told_by_the_action() {
+    let context = context(2, false);
+    let pairs = context.parallelize([(1, 1)], 1);
+    let site = format!("{}:{}", file!(), line!() + 1);
+    let error = pairs.reduce_by_key_with(|a, b| a + b, Partitions::new(0)).collect().unwrap_err();
+    let expected = format!("operator reduce_by_key ({site}): 0 partitions: there can be 1 to 4096");
+    assert_eq!(error.to_string(), expected);
+    assert!(pairs.repartition(5000).count().unwrap_err().to_string().contains("5000 partitions"));
+    assert!(pairs.partition_by(Partitions::new(0)).count().is_err());
+    assert!(pairs.group_by_key_with(Partitions::new(4097)).count().is_err());
 }

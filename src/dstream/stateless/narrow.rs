@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::data::Data;
+use crate::data::{Data, Exchange, Partitions};
 use crate::dataset::{Emitter, PartitionIter};
 use crate::dstream::DStream;
 use crate::error::Result;
@@ -143,5 +143,34 @@ impl<T: Data> DStream<T> {
             let f = Arc::clone(&f);
             batch.map_partitions(move |records| f(records))
         })
+    }
+
+    /// Deals the records of every batch out to `partitions` partitions of about the same size: more of them for more
+    /// parallel work. Every record crosses a shuffle.
+    ///
+    /// # Errors
+    ///
+    /// A number that is not from 1 to 4096 is reported by `StreamingContext::start`. A batch that the stream does not
+    /// have at all is an error and stops the context, as for every operator that Spark builds on `transform`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::testing::run;
+    ///
+    /// // Tests cut every batch into two partitions.
+    /// let lengths = run([vec![1, 2, 3, 4, 5, 6]], |numbers| {
+    ///     numbers.repartition(3).map_partitions(|part| [part.count()])
+    /// })?;
+    /// assert_eq!(lengths, [vec![2, 2, 2]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn repartition(&self, partitions: usize) -> DStream<T>
+    where
+        T: Exchange,
+    {
+        self.check_partitions(Partitions::new(partitions));
+        self.lift_required("repartition", move |batch| batch.repartition(partitions))
     }
 }

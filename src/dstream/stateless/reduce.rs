@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::data::{Data, Exchange};
+use crate::data::{Data, Exchange, Partitions};
 use crate::dataset::{Dataset, Header};
 use crate::dstream::DStream;
 
@@ -55,5 +55,5 @@ impl<T: Data> DStream<T> {
 
 /// Reduces everything to at most one record, in one partition.
 fn total<T: Exchange>(keyed: Dataset<((), T)>, f: impl Fn(T, T) -> T + Send + Sync + 'static) -> Dataset<T> {
-    keyed.reduce_by_key_into(Header::new("reduce"), f, 1).map(|((), total)| total)
+    keyed.reduce_by_key_into(Header::new("reduce"), f, Partitions::new(1)).map(|((), total)| total)
 }

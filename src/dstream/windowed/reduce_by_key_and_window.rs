@@ -188,7 +188,7 @@ where
     fn compute(&self, at: Time) -> Result<Option<Dataset<(K, V)>>> {
         let panes = self.panes.batches(Interval::ending_at(at, self.window))?;
         let runtime = self.panes.runtime();
-        let partitions = panes.first().map_or(runtime.default_partitions(), |(_, pane)| pane.num_partitions());
+        let partitions = panes.first().map_or(runtime.default_partitions().get(), |(_, pane)| pane.num_partitions());
         let mut kept = lock(&self.shared.partitions);
         kept.resize_with(partitions, || Arc::new(KeptPartition::new()));
         let window = Window {
@@ -319,6 +319,10 @@ where
 
     fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
         self.new_panes(self.oldest()).for_each(|(_, pane)| visit(pane.lineage().any()));
+    }
+
+    fn key_partitions(&self) -> Option<usize> {
+        Some(self.kept.len())
     }
 }
 

@@ -10,6 +10,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::embedded::EmbeddedBroker;
 use super::*;
+use crate::data::Partitions;
 use crate::exec::{MemoryStore, PoolExecutor, Runtime};
 
 /// A started source and the context around it.
@@ -34,7 +35,7 @@ fn params(broker: &EmbeddedBroker) -> KafkaParams {
 
 fn context_of(attempts: u32) -> (SourceContext, Receiver<Error>) {
     let executor = Box::new(PoolExecutor::new(2, || {}).unwrap());
-    let runtime = Runtime::new(executor, Arc::new(MemoryStore::default()), attempts, 2);
+    let runtime = Runtime::new(executor, Arc::new(MemoryStore::default()), attempts, Partitions::new(2));
     let (failed, errors) = unbounded();
     let on_error = Arc::new(move |error| failed.send(error).unwrap());
     (SourceContext::new(&runtime, &Clock::system(), Duration::from_secs(1), on_error), errors)

@@ -1,0 +1,103 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::exec::{Block, Runtime, ShuffleId, TaskContext};
+
+/// What one map task writes for one reduce partition.
+pub(super) trait ShuffleBlock: Send + Sync + Sized + 'static {
+    fn records(&self) -> usize;
+    fn encode(self) -> Result<Arc<[u8]>>;
+    fn decode(bytes: &[u8]) -> Result<Self>;
+}
+
+/// A stage that writes the blocks of a shuffle.
+pub(crate) trait ShuffleMap: Send + Sync {
+    fn id(&self) -> ShuffleId;
+
+    fn map_tasks(&self) -> usize;
+
+    /// How many records the map tasks will look at, when that is known.
+    fn map_records(&self) -> Option<u64>;
+
+    fn run_map_task<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<()>;
+}
+
+/// One shuffle in the store: map tasks put their blocks in, the reduce side takes them out. Dropping it frees them.
+pub(super) struct Transfer {
+    id: ShuffleId,
+    runtime: Runtime,
+    partitions: usize,
+    /// How many records each map task wrote.
+    written: Vec<AtomicU64>,
+}
+
+impl Transfer {
+    pub(super) fn new(runtime: &Runtime, map_tasks: usize, partitions: usize) -> Self {
+        let written = (0..map_tasks).map(|_| AtomicU64::new(0)).collect();
+        Transfer { id: runtime.next_shuffle(), runtime: runtime.clone(), partitions, written }
+    }
+
+    pub(super) fn id(&self) -> ShuffleId {
+        self.id
+    }
+
+    pub(super) fn partitions(&self) -> usize {
+        self.partitions
+    }
+
+    /// How many records the map tasks have written.
+    pub(super) fn records(&self) -> u64 {
+        self.written.iter().map(|written| written.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Takes what a map task wrote: one block for each partition, in order.
+    pub(super) fn put(&self, map: usize, blocks: Vec<impl ShuffleBlock>) -> Result<()> {
+        let records: usize = blocks.iter().map(ShuffleBlock::records).sum();
+        self.written[map].store(records as u64, Ordering::Relaxed);
+        let store = self.runtime.shuffles();
+        let blocks = if store.wants_bytes() {
+            blocks.into_iter().map(|block| block.encode().map(Block::Encoded)).collect::<Result<_>>()?
+        } else {
+            blocks.into_iter().map(|block| Block::Typed(Arc::new(block))).collect()
+        };
+        store.put(self.id, map, blocks);
+        Ok(())
+    }
+
+    /// What the map tasks of `shuffle`, which this transfer belongs to, wrote for a partition, in their order. What the
+    /// store has lost since is written again.
+    pub(super) fn blocks<'t, B: ShuffleBlock>(
+        &self,
+        shuffle: &'t dyn ShuffleMap,
+        partition: usize,
+        task: &TaskContext<'t>,
+    ) -> Result<Vec<Arc<B>>> {
+        let get = || self.runtime.shuffles().get(self.id, shuffle.map_tasks(), partition);
+        let mut blocks = get();
+        let lost: Vec<usize> = (0..blocks.len()).filter(|&map| blocks[map].is_none()).collect();
+        if !lost.is_empty() {
+            tracing::warn!(shuffle = ?self.id, ?lost, "blocks of a shuffle were lost and are computed again");
+            lost.into_iter().try_for_each(|map| shuffle.run_map_task(map, task))?;
+            blocks = get();
+        }
+        blocks.into_iter().enumerate().map(|(map, block)| open(map, block)).collect()
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        self.runtime.shuffles().remove(self.id);
+    }
+}
+
+fn open<B: ShuffleBlock>(map: usize, block: Option<Block>) -> Result<Arc<B>> {
+    let wrong = |what: &str| Error::new(ErrorKind::Internal, format!("the block of map task {map} {what}"));
+    match block {
+        None => Err(wrong("is not in the shuffle store")),
+        Some(Block::Typed(any)) => any.downcast().map_err(|_| wrong("has another type")),
+        Some(Block::Encoded(bytes)) => {
+            B::decode(&bytes).map(Arc::new).map_err(|e| wrong("cannot be read").caused_by(e))
+        }
+    }
+}
