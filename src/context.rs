@@ -7,13 +7,13 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::data::{Data, KEY_GROUPS, Partitions};
 use crate::dataset::Dataset;
-use crate::dstream::{DStream, GraphBuilder};
+use crate::dstream::{AsDStream, DStream, GraphBuilder, StreamSet};
 use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::{MemoryStore, PoolExecutor, Runtime};
 use crate::input::{Source, SourceContext, cut};
 use crate::listener::{Event, Listener, ListenerBus};
 use crate::scheduler::{Scheduler, Settings, State, Status, Stop, Surroundings};
-use crate::time::Clock;
+use crate::time::{Clock, Time};
 
 /// The entry to everything: inputs are made from it, it starts the graph that they and their streams form, and stops
 /// it.
@@ -59,6 +59,62 @@ impl StreamingContext {
     #[track_caller]
     pub fn input<T: Data>(&self, source: impl Source<T>) -> DStream<T> {
         DStream::from_source(&self.graph, source, Location::caller())
+    }
+
+    /// The records of all `streams`' batches of a time, in their order; duplicates stay.
+    ///
+    /// # Errors
+    ///
+    /// No stream at all, and streams of different slide durations or contexts, are reported by
+    /// [`start`](StreamingContext::start). A batch that one of them does not have at a time is an error and stops the
+    /// context.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::testing::TestRun;
+    ///
+    /// let all = TestRun::new().run_with_context([vec![1, 2], vec![3]], |context, numbers| {
+    ///     context.union([&numbers, &numbers.map(|n| n * 10), &numbers.map(|n| n * 100)])
+    /// })?;
+    /// assert_eq!(all, [vec![1, 2, 10, 20, 100, 200], vec![3, 30, 300]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn union<S: AsDStream>(&self, streams: impl IntoIterator<Item = S>) -> DStream<S::Record> {
+        let streams = streams.into_iter().map(|stream| stream.to_dstream()).collect();
+        DStream::union_all(&self.graph, streams, Location::caller())
+    }
+
+    /// Makes of the datasets that `streams` have at a time another one, as
+    /// [`DStream::transform`] does of one stream: a tuple of two to four streams of any records, or an array or a `Vec`
+    /// of streams of the same. `f` gets the datasets in the same form.
+    ///
+    /// # Errors
+    ///
+    /// As [`union`](StreamingContext::union), and an error of `f` stops the context.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::testing::TestRun;
+    ///
+    /// let stamped = TestRun::new().run_with_context([vec![1, 2]], |context, numbers| {
+    ///     let words = numbers.map(|n| format!("number {n}"));
+    ///     context.transform((&numbers, &words), |(numbers, words), time| {
+    ///         Ok(words.union(&numbers.map(move |n| format!("{n} at {time}"))))
+    ///     })
+    /// })?;
+    /// assert_eq!(stamped, [vec!["number 1", "number 2", "1 at 1000 ms", "2 at 1000 ms"]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn transform<S: StreamSet, U: Data>(
+        &self,
+        streams: S,
+        f: impl Fn(S::Datasets, Time) -> Result<Dataset<U>> + Send + Sync + 'static,
+    ) -> DStream<U> {
+        DStream::transform_all("transform", &self.graph, streams.together(), f, Location::caller())
     }
 
     /// Makes a dataset of records at hand, cut into `partitions` parts of equal size: to be joined with a stream in

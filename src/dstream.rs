@@ -11,6 +11,8 @@ mod input;
 mod job;
 mod keyed;
 mod node;
+mod planning;
+mod slice;
 mod stateless;
 mod windowed;
 
@@ -28,7 +30,8 @@ use crate::time::{Interval, Time, is_multiple};
 pub use foreach::Batch;
 pub(crate) use graph::{DStreamGraph, GraphBuilder};
 pub(crate) use job::Job;
-use node::{AnyNode, Edge, Node};
+use node::{AnyNode, Edge, Member, Node};
+pub use stateless::{AsDStream, StreamSet, Together};
 
 /// A stream of batches: at every multiple of its slide duration it has a [`Dataset`].
 ///
@@ -213,22 +216,9 @@ impl<T: Data> DStream<T> {
         }
     }
 
-    /// Notes a mistake unless `other` has this stream's slide duration and context.
-    #[track_caller]
-    fn check_same_slide<U: Data>(&self, other: &DStream<U>) {
-        if !Arc::ptr_eq(&self.graph, &other.graph) {
-            self.graph.mistake(Location::caller(), "the two streams belong to different contexts".to_string());
-        }
-        if self.slide() != other.slide() {
-            let message = format!(
-                "the streams have different slide durations: {} {:?}, {} {:?}",
-                self.node.name(),
-                self.slide(),
-                other.node.name(),
-                other.slide()
-            );
-            self.graph.mistake(Location::caller(), message);
-        }
+    /// This stream as one that an operator reads together with others.
+    fn member(&self) -> Member {
+        Member { edge: self.edge(), graph: Arc::clone(&self.graph) }
     }
 
     /// A stream each of whose batches is made from the batch of this stream at the same time.

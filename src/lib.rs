@@ -76,7 +76,7 @@ mod time;
 pub use context::{StreamingContext, StreamingContextBuilder};
 pub use data::{Data, Exchange, Key, Partitions};
 pub use dataset::{Dataset, Emitter, PairEmitter, PartitionIter, ReadPartition};
-pub use dstream::{Batch, DStream};
+pub use dstream::{AsDStream, Batch, DStream, StreamSet};
 pub use error::{Error, ErrorKind, Result};
 pub use id::StreamId;
 pub use input::{InputBatch, QueueSource, Source, SourceContext};
@@ -88,6 +88,7 @@ pub use time::{Clock, Interval, ManualClock, Time};
 /// What macros expand to. Not for programs: it changes without notice.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::dstream::Together;
     pub use crate::dstream::binding::{Probe, name_binding, probe};
 }
 

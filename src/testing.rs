@@ -198,8 +198,34 @@ impl TestRun {
         batches: impl IntoIterator<Item = B>,
         build: impl FnOnce(DStream<B::Record>) -> DStream<U>,
     ) -> Result<Emissions<U>> {
+        self.run_with_context(batches, |_, stream| build(stream))
+    }
+
+    /// Runs a graph that takes the context to be built: for [`StreamingContext::union`], say, or a dataset to be joined.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::testing::TestRun;
+    ///
+    /// let out = TestRun::new().run_with_context([vec![1], vec![2]], |context, numbers| {
+    ///     let primes = context.parallelize([2, 3, 5], 1).collect().unwrap_or_default();
+    ///     numbers.filter(move |n| primes.contains(n))
+    /// })?;
+    /// assert_eq!(out, [vec![], vec![2]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn run_with_context<B: IntoBatch, U: Data>(
+        &self,
+        batches: impl IntoIterator<Item = B>,
+        build: impl FnOnce(&StreamingContext, DStream<B::Record>) -> DStream<U>,
+    ) -> Result<Emissions<U>> {
         let (queue, length) = self.queue(batches);
-        self.run_graph(length, |context| build(context.input(queue)))
+        self.run_graph(length, |context| build(context, context.input(queue)))
     }
 
     /// Runs a graph with two inputs.

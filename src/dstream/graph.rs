@@ -10,7 +10,8 @@ use ahash::AHashMap;
 use super::foreach::Output;
 use super::input::AnyInput;
 use super::job::Job;
-use super::node::{AnyNode, Edge, Life};
+use super::node::{AnyNode, Edge, Life, Member};
+use super::planning::Planning;
 use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::Runtime;
 use crate::id::{OperatorId, Origin, StreamId};
@@ -26,6 +27,7 @@ pub(crate) struct GraphBuilder {
     batch_interval: Duration,
     runtime: Runtime,
     next_stream: AtomicU32,
+    planning: Arc<Planning>,
     parts: Mutex<Parts>,
 }
 
@@ -40,8 +42,13 @@ struct Parts {
 
 impl GraphBuilder {
     pub(crate) fn new(batch_interval: Duration, runtime: &Runtime) -> Self {
-        let runtime = runtime.clone();
-        GraphBuilder { batch_interval, runtime, next_stream: AtomicU32::new(0), parts: Mutex::default() }
+        GraphBuilder {
+            batch_interval,
+            runtime: runtime.clone(),
+            next_stream: AtomicU32::new(0),
+            planning: Arc::new(Planning::new()),
+            parts: Mutex::default(),
+        }
     }
 
     pub(crate) fn batch_interval(&self) -> Duration {
@@ -51,6 +58,10 @@ impl GraphBuilder {
     /// What the datasets of the graph run on.
     pub(super) fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    pub(super) fn planning(&self) -> &Planning {
+        &self.planning
     }
 
     pub(super) fn next_stream(&self) -> StreamId {
@@ -84,6 +95,27 @@ impl GraphBuilder {
         }
     }
 
+    /// Notes a mistake unless there are streams for an operator to read together, all with one slide duration and all of
+    /// this graph.
+    pub(super) fn check_together(
+        self: &Arc<Self>,
+        operator: &str,
+        streams: &[Member],
+        site: &'static Location<'static>,
+    ) {
+        let Some(first) = streams.first() else {
+            return self.mistake(site, format!("{operator} of no streams"));
+        };
+        if streams.iter().any(|stream| !Arc::ptr_eq(&stream.graph, self)) {
+            self.mistake(site, format!("{operator} of streams that belong to different contexts"));
+        }
+        if let Some(other) = streams.iter().find(|other| other.slide() != first.slide()) {
+            let [first, other] =
+                [first, other].map(|stream| format!("{} {:?}", stream.edge.node.name(), stream.slide()));
+            self.mistake(site, format!("{operator} of streams with different slide durations: {first}, {other}"));
+        }
+    }
+
     /// A running graph does not change: whoever adds to it stops the context.
     pub(super) fn check_open(&self, what: &str, site: &'static Location<'static>) {
         let is_closed = self.parts().closed.is_some();
@@ -100,7 +132,7 @@ impl GraphBuilder {
     pub(crate) fn finish(&self, concurrent_jobs: usize, on_error: OnError) -> Result<DStreamGraph> {
         let mut parts = self.parts();
         parts.closed = Some(on_error);
-        let graph = DStreamGraph::new(&parts.inputs, &parts.outputs);
+        let graph = DStreamGraph::new(&parts.inputs, &parts.outputs, Arc::clone(&self.planning));
         if concurrent_jobs > 1 {
             let in_order = graph.nodes.iter().filter(|node| node.needs_order());
             parts.mistakes.extend(in_order.map(|node| {
@@ -155,6 +187,7 @@ pub(crate) struct DStreamGraph {
     places: AHashMap<usize, usize>,
     /// The inputs that outputs are made of, in the order in which the program made them.
     inputs: Vec<InputNode>,
+    planning: Arc<Planning>,
     zero_time: Time,
 }
 
@@ -169,14 +202,14 @@ struct Needs {
 }
 
 impl DStreamGraph {
-    fn new(inputs: &[InputNode], outputs: &[Arc<dyn Output>]) -> Self {
+    fn new(inputs: &[InputNode], outputs: &[Arc<dyn Output>], planning: Arc<Planning>) -> Self {
         let mut nodes = Vec::new();
         let mut places = AHashMap::new();
         for output in outputs {
             visit(&output.edge().node, &mut nodes, &mut places);
         }
         let inputs = inputs.iter().filter(|(_, node)| places.contains_key(&address(node))).cloned().collect();
-        DStreamGraph { outputs: outputs.to_vec(), nodes, places, inputs, zero_time: Time::ZERO }
+        DStreamGraph { outputs: outputs.to_vec(), nodes, places, inputs, planning, zero_time: Time::ZERO }
     }
 
     /// Says when time begins, and lets every stream know what it has to remember.
@@ -227,6 +260,8 @@ impl DStreamGraph {
     /// Plans the batch at `time`: first every input, so that a window finds the batches between its own times planned
     /// when they were due, then every output in the order in which the program made them.
     pub(crate) fn generate(&self, time: Time) -> Result<(Vec<Job>, Vec<InputInfo>)> {
+        let _turn = self.planning.enter();
+        self.planning.begin(time);
         self.inputs.iter().try_for_each(|(_, node)| node.plan(time))?;
         let mut jobs = Vec::new();
         for (number, output) in self.outputs.iter().enumerate() {

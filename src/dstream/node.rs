@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 use std::panic::Location;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::Operator;
+use super::{GraphBuilder, Operator};
 use crate::data::Data;
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +22,10 @@ pub(crate) struct Node<T> {
     life: OnceLock<Life>,
     /// The datasets of the batches that somebody may still ask for.
     remembered: Mutex<BTreeMap<Time, Dataset<T>>>,
+    /// The microseconds up to which batches are forgotten.
+    forgotten: AtomicI64,
+    /// The microseconds of the batch that the operator is computing.
+    computing: AtomicI64,
 }
 
 /// What a node is told when the graph starts.
@@ -40,6 +45,19 @@ pub(crate) struct Edge {
     pub(crate) node: Arc<dyn AnyNode>,
     /// For how long before its own time the operator reads batches; zero for those that read one batch.
     pub(crate) window: Duration,
+}
+
+/// One of the streams that an operator reads together.
+pub(crate) struct Member {
+    pub(crate) edge: Edge,
+    /// The graph that the stream belongs to.
+    pub(crate) graph: Arc<GraphBuilder>,
+}
+
+impl Member {
+    pub(crate) fn slide(&self) -> Duration {
+        self.edge.node.slide()
+    }
 }
 
 /// What can be said of a node whatever its records are.
@@ -66,9 +84,16 @@ pub(crate) trait AnyNode: Send + Sync {
 
 impl<T: Data> Node<T> {
     pub(crate) fn new(operator: Box<dyn Operator<T>>, site: &'static Location<'static>) -> Self {
-        let remembered = Mutex::new(BTreeMap::new());
-        let (label, default_label) = (OnceLock::new(), OnceLock::new());
-        Node { operator, site, label, default_label, life: OnceLock::new(), remembered }
+        Node {
+            operator,
+            site,
+            label: OnceLock::new(),
+            default_label: OnceLock::new(),
+            life: OnceLock::new(),
+            remembered: Mutex::new(BTreeMap::new()),
+            forgotten: AtomicI64::new(i64::MIN),
+            computing: AtomicI64::new(i64::MIN),
+        }
     }
 
     /// Returns the dataset of the batch at `time`, the same one however often it is asked for. `None` if `time` is no
@@ -84,7 +109,16 @@ impl<T: Data> Node<T> {
         if !is_valid(time, life.zero_time, self.operator.slide()) {
             return Ok(None);
         }
-        let computed = self.operator.compute(time).map_err(|error| error.within_operator(|| self.place()))?;
+        // One thread plans at a time, but a closure that is asked to build a batch may ask for a slice.
+        let outer = self.computing.swap(time.as_micros(), Ordering::Relaxed);
+        let computed = if outer == time.as_micros() {
+            let message = format!("the batch at {time} was asked for while it was being built: it is made of itself");
+            Err(Error::new(ErrorKind::State, message))
+        } else {
+            self.operator.compute(time)
+        };
+        self.computing.store(outer, Ordering::Relaxed);
+        let computed = computed.map_err(|error| error.within_operator(|| self.place()))?;
         let Some(dataset) = computed else { return Ok(None) };
         let dataset = if life.keep { dataset.persist() } else { dataset };
         dataset.attribute(if self.operator.runs_user_code() { None } else { Some(&life.origin) });
@@ -98,6 +132,16 @@ impl<T: Data> Node<T> {
         Interval::new(interval.begin().max(zero_time), interval.end())
     }
 
+    /// The time before the first batch; `None` before the graph starts.
+    pub(crate) fn zero_time(&self) -> Option<Time> {
+        self.life().map(|life| life.zero_time)
+    }
+
+    /// Whether the batch at `time` was forgotten, and is not made anew.
+    pub(crate) fn has_forgotten(&self, time: Time) -> bool {
+        time.as_micros() <= self.forgotten.load(Ordering::Relaxed) && !self.remembered().contains_key(&time)
+    }
+
     /// The error of an operator that needs a batch which this stream does not have.
     pub(crate) fn no_batch(&self, time: Time, by: &str) -> Error {
         let message = format!("the stream has no batch at {time}, and {by} needs one");
@@ -109,7 +153,7 @@ impl<T: Data> Node<T> {
         self.label.set(label.to_string()).map_err(|_| self.name().to_string())
     }
 
-    fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         format!("operator {} ({}:{})", self.name(), self.site.file(), self.site.line())
     }
 
@@ -193,6 +237,7 @@ impl<T: Data> AnyNode for Node<T> {
     fn clear(&self, done: Time) {
         let Some(life) = self.life() else { return };
         let horizon = done - life.remember;
+        self.forgotten.fetch_max(horizon.as_micros(), Ordering::Relaxed);
         let mut remembered = self.remembered();
         let kept = remembered.split_off(&(horizon + Duration::from_micros(1)));
         let forgotten = std::mem::replace(&mut *remembered, kept);

@@ -4,3 +4,5 @@ mod narrow;
 mod reduce;
 mod transform;
 mod union;
+
+pub use transform::{AsDStream, StreamSet, Together};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 use tidemill::testing::TestRun;
-use tidemill::{Error, ErrorKind, QueueSource, State, Stop};
+use tidemill::{DStream, Dataset, Error, ErrorKind, QueueSource, State, Stop};
 
 use crate::harness::{Call, Gate, Run, SECOND, Scripted, at, line, next, numbers};
 
@@ -68,10 +68,24 @@ fn streams_that_do_not_fit_together() {
         let numbers = run.context.input(queue());
         numbers.union(&numbers.window(2 * SECOND, 2 * SECOND)).print();
     });
-    assert_eq!(text, format!("{}: the streams have different slide durations: queue 1s, window 2s", line(-2)));
+    assert_eq!(text, format!("{}: union of streams with different slide durations: queue 1s, window 2s", line(-2)));
     let other = Run::new();
     let text = mistakes(|run| run.context.input(queue()).union(&other.context.input(queue())).print());
-    assert_eq!(text, format!("{}: the two streams belong to different contexts", line(-1)));
+    assert_eq!(text, format!("{}: union of streams that belong to different contexts", line(-1)));
+    let text = mistakes(|run| {
+        let numbers = run.context.input(queue());
+        let window = numbers.window(2 * SECOND, 2 * SECOND).named("pairs");
+        numbers.transform_with(&window, |left, _, _| Ok(left)).print();
+    });
+    let expected = "transform_with of streams with different slide durations: queue 1s, pairs 2s";
+    assert_eq!(text, format!("{}: {expected}", line(-3)));
+    let text = mistakes(|run| {
+        let none: [DStream<i32>; 0] = [];
+        run.context.union(none.clone()).print();
+        run.context.transform(none, |_, _| Err::<Dataset<i32>, _>(Error::user("never called"))).print();
+    });
+    assert!(text.contains(&format!("{}: union of no streams", line(-3))), "{text}");
+    assert!(text.contains(&format!("{}: transform of no streams", line(-3))), "{text}");
 }
 
 #[test]

@@ -2,11 +2,15 @@
 //! was made from them.
 
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tidemill::testing::{TestRun, run};
-use tidemill::{DStream, Data, Dataset, Error, ErrorKind, QueueSource, Stop, Time};
+use tidemill::{DStream, Data, Dataset, Error, ErrorKind, Interval, QueueSource, Stop, Time};
 
-use crate::harness::{Call, Run, SECOND, Scripted, alone, at, check_list, check_set, error_of, line, strings};
+use crate::harness::{
+    Call, Run, SECOND, Scripted, alone, at, check_list, check_set, error_of, every_run, line, strings,
+};
 
 fn one_to_twelve() -> [Vec<i32>; 3] {
     [vec![1, 2, 3, 4], vec![5, 6, 7, 8], vec![9, 10, 11, 12]]
@@ -99,6 +103,177 @@ fn b_15_union() {
 }
 
 #[test]
+fn b_16_context_union_and_b_18_context_transform() {
+    let thirds: [Vec<i32>; 3] = [(1..=4).collect(), (101..=104).collect(), (201..=204).collect()];
+    let whole: [Vec<i32>; 3] = [(1..=12).collect(), (101..=112).collect(), (201..=212).collect()];
+    for run in every_run() {
+        let plus = |numbers: &DStream<i32>, n| numbers.map(move |number| number + n);
+        let union = run.run_with_context(thirds.clone(), |context, numbers| {
+            context.union([&numbers, &plus(&numbers, 4), &plus(&numbers, 8)])
+        });
+        assert_eq!(union.unwrap(), whole, "B-16 by {run:?}");
+        let of_array = run.run_with_context(thirds.clone(), |context, numbers| {
+            context.transform([plus(&numbers, 0), plus(&numbers, 4), plus(&numbers, 8)], |[a, b, c], _| {
+                Ok(a.union(&b).union(&c))
+            })
+        });
+        assert_eq!(of_array.unwrap(), whole, "B-18 by {run:?}");
+        let of_tuple = run.run_with_context(thirds.clone(), |context, numbers| {
+            let (more, texts) = (plus(&numbers, 4), plus(&numbers, 8).map(|n| n.to_string()));
+            context.transform((&numbers, more, &texts), |(a, b, texts), _| {
+                Ok(a.union(&b).union(&texts.try_map(|text| text.parse().map_err(Error::user))))
+            })
+        });
+        assert_eq!(of_tuple.unwrap(), whole, "B-18 of a tuple by {run:?}");
+        let of_vec = run.run_with_context(thirds.clone(), |context, numbers| {
+            let streams: Vec<_> = [0, 4, 8].map(|n| plus(&numbers, n)).into();
+            context.transform(streams, |batches, time| {
+                assert_eq!((batches.len(), time.as_millis() % 1000), (3, 0));
+                batches.into_iter().reduce(|all, batch| all.union(&batch)).ok_or_else(refusal)
+            })
+        });
+        assert_eq!(of_vec.unwrap(), whole, "B-18 of a vec by {run:?}");
+    }
+}
+
+#[test]
+fn b_26_transform_with() {
+    let left = [strings(["a", "b"]), strings(["a", ""]), strings([""])];
+    let right = [strings(["a", "b"]), strings(["b", ""]), strings([])];
+    let expected = [strings(["a", "b", "a", "b"]), strings(["a", "", "b", ""]), strings([""])];
+    let build = |left: DStream<String>, right: DStream<String>| {
+        left.transform_with(&right, |left, right, _| Ok(left.union(&right)))
+    };
+    for run in every_run() {
+        assert_eq!(run.run2(left.clone(), right.clone(), build).unwrap(), expected, "B-26 by {run:?}");
+    }
+    let with_none = |mut batches: Vec<Vec<String>>| {
+        let mut batches: Vec<_> = batches.drain(..).map(Some).collect();
+        batches.push(None);
+        batches
+    };
+    let error = TestRun::new().run2(with_none(left.into()), with_none(right.into()), build).unwrap_err().to_string();
+    assert!(error.starts_with("batch 4000 ms: operator queue ("), "{error}");
+    assert!(error.ends_with("the stream has no batch at 4000 ms, and transform_with needs one"), "{error}");
+}
+
+/// Slice of section 1: both ends belong to it, and what is not due yet is not in it.
+#[test]
+fn slice_has_both_ends() {
+    let run = Run::with(|builder| builder.remember(10 * SECOND));
+    let queue = QueueSource::one_at_a_time();
+    (1..=4).for_each(|n| queue.push([n]));
+    let numbers = run.context.input(queue);
+    numbers.foreach_batch(|_, _| Ok(()));
+    let error = numbers.slice(at(0), at(1000)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::State, "{error}");
+    assert!(error.to_string().contains("before its context was started"), "{error}");
+    run.context.start().unwrap();
+    let slice = |from, to| -> Vec<i32> {
+        let datasets = numbers.slice(at(from), at(to)).unwrap();
+        datasets.iter().flat_map(|dataset| dataset.collect().unwrap()).collect()
+    };
+    assert_eq!(slice(0, 4000), [0; 0], "nothing is planned yet");
+    run.batches(4);
+    assert_eq!(slice(0, 1000), [1]);
+    assert_eq!(slice(0, 2000), [1, 2]);
+    assert_eq!(slice(1000, 2000), [1, 2]);
+    assert_eq!(slice(2000, 4000), [2, 3, 4]);
+    assert_eq!(slice(3000, 2000), [0; 0], "from after to");
+    assert_eq!(slice(-5000, 1999), [1], "bounds are moved down to batch times");
+    assert_eq!(slice(3000, 9000), [3, 4], "later batches are not due");
+    let interval = Interval::new(at(1000), at(3000));
+    let of_interval = numbers.slice_interval(interval).unwrap();
+    assert_eq!(of_interval.iter().flat_map(|d| d.collect().unwrap()).collect::<Vec<_>>(), [2, 3]);
+    run.batches(1);
+    assert_eq!(slice(0, 9000), [1, 2, 3, 4], "a slice takes nothing from the input");
+    run.context.stop(Stop::Now).unwrap();
+}
+
+/// A slice that is computed when it is asked for is the one that everybody gets, whoever asks first.
+#[test]
+fn slices_from_a_job_a_closure_and_another_thread() {
+    let run = Run::with(|builder| builder.remember(5 * SECOND));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let queue = QueueSource::one_at_a_time();
+    (1..=20).for_each(|n| queue.push([n]));
+    let counted = Arc::clone(&calls);
+    let numbers = run.context.input(queue).window(SECOND, SECOND).map(move |n: i32| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        n
+    });
+    let kept = numbers.window(3 * SECOND, SECOND);
+    let earlier = numbers.clone();
+    let sums = kept.transform(move |window, time| {
+        let two: Vec<_> = earlier.slice(time - SECOND, time)?;
+        Ok(two.iter().fold(window.filter(|_| false), |all, batch| all.union(batch)))
+    });
+    let (send, seen) = crossbeam_channel::unbounded();
+    let sliced = numbers.clone();
+    sums.foreach_batch(move |dataset, batch| {
+        let again = sliced.slice(batch.time - SECOND, batch.time)?;
+        let again: Vec<i32> = again.iter().map(|d| d.collect()).collect::<Result<Vec<_>, _>>()?.concat();
+        assert_eq!(dataset.collect()?, again);
+        send.send(again).map_err(Error::user)
+    });
+    run.context.start().unwrap();
+    std::thread::scope(|scope| {
+        let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
+        let reader = numbers.clone();
+        let asked = scope.spawn(move || {
+            let mut asked = 0;
+            while let Err(crossbeam_channel::TryRecvError::Empty) = stopped.try_recv() {
+                asked += reader.slice(at(0), at(100_000)).map_or(0, |datasets| datasets.len());
+            }
+            asked
+        });
+        run.batches(20);
+        drop(stop);
+        assert!(asked.join().unwrap() > 0);
+    });
+    run.context.stop(Stop::Now).unwrap();
+    let seen: Vec<_> = seen.try_iter().collect();
+    assert_eq!(seen.len(), 20);
+    assert!(seen[1..].iter().enumerate().all(|(n, pair)| *pair == [n as i32 + 1, n as i32 + 2]), "{seen:?}");
+    assert_eq!(calls.load(Ordering::Relaxed), 20, "each record was mapped once");
+}
+
+#[test]
+fn a_slice_of_what_is_forgotten_says_so() {
+    let run = Run::new();
+    let numbers = run.context.input(QueueSource::<i32>::one_at_a_time());
+    let site = line(-1);
+    numbers.foreach_batch(|_, _| Ok(()));
+    run.context.start().unwrap();
+    run.batches(5);
+    let error = numbers.slice(at(1000), at(5000)).unwrap_err().to_string();
+    let expected = format!(
+        "operator queue ({site}): a slice from 1000 ms to 5000 ms: the batch at 1000 ms is forgotten; \
+         a longer `remember` of the context keeps it"
+    );
+    assert_eq!(error, expected);
+    assert_eq!(numbers.slice(at(5000), at(5000)).unwrap().len(), 1);
+    run.context.stop(Stop::Now).unwrap();
+}
+
+/// A closure that slices the very stream it builds would never end.
+#[test]
+fn a_stream_that_is_made_of_itself() {
+    let own: Arc<OnceLock<DStream<i32>>> = Arc::default();
+    let itself = Arc::clone(&own);
+    let error = error_of([vec![1]], move |numbers| {
+        let stream = numbers.transform(move |batch, time| {
+            let own = itself.get().map_or(Ok(Vec::new()), |own| own.slice(time, time))?;
+            Ok(own.iter().fold(batch, |all, own| all.union(own)))
+        });
+        own.set(stream.clone()).unwrap();
+        stream
+    });
+    assert_eq!(error.kind(), ErrorKind::State, "{error}");
+    assert!(error.to_string().contains("the batch at 1000 ms was asked for while it was being built"), "{error}");
+}
+
+#[test]
 fn b_17_transform() {
     let build = |numbers: DStream<i32>| numbers.transform(|batch, _| Ok(batch.map(|n| n.to_string())));
     check_list("B-17", one_to_twelve(), build, texts());
@@ -118,6 +293,8 @@ fn b_19_operators_that_need_a_batch() {
     check("queue", "union", |numbers| numbers.union(&numbers.map(|n| n + 4)));
     check("map", "union", |numbers| numbers.map(|n| n + 4).union(&numbers));
     check("queue", "transform", |numbers| numbers.transform(|batch, _| Ok(batch)));
+    check("queue", "transform_with", |numbers| numbers.transform_with(&numbers, |left, _, _| Ok(left)));
+    check("queue", "repartition", |numbers| numbers.repartition(3));
     check("queue", "count", |numbers| numbers.count());
     check("queue", "count", |numbers| numbers.count().map(|n| n + 1).window(SECOND, SECOND));
 }

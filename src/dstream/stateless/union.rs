@@ -1,13 +1,18 @@
+use std::panic::Location;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::data::Data;
 use crate::dataset::Dataset;
-use crate::dstream::{DStream, Edge, Operator};
+use crate::dstream::{DStream, Edge, GraphBuilder, Operator};
 use crate::error::Result;
+use crate::exec::Runtime;
 use crate::time::Time;
 
 impl<T: Data> DStream<T> {
     /// The records of this stream's batch, then those of `other`'s batch at the same time; duplicates stay.
+    ///
+    /// For more than two there is [`StreamingContext::union`](crate::StreamingContext::union).
     ///
     /// # Errors
     ///
@@ -25,13 +30,26 @@ impl<T: Data> DStream<T> {
     /// ```
     #[track_caller]
     pub fn union(&self, other: &DStream<T>) -> DStream<T> {
-        self.check_same_slide(other);
-        self.attach(Union { streams: [self.clone(), other.clone()] })
+        DStream::union_all(&self.graph, vec![self.clone(), other.clone()], Location::caller())
+    }
+
+    /// The union of streams of one graph, in their order.
+    pub(crate) fn union_all(
+        graph: &Arc<GraphBuilder>,
+        streams: Vec<DStream<T>>,
+        site: &'static Location<'static>,
+    ) -> DStream<T> {
+        let members: Vec<_> = streams.iter().map(DStream::member).collect();
+        graph.check_together("union", &members, site);
+        let slide = streams.first().map_or(graph.batch_interval(), DStream::slide);
+        DStream::build(graph, Union { streams, slide, runtime: graph.runtime().clone() }, site)
     }
 }
 
 struct Union<T> {
-    streams: [DStream<T>; 2],
+    streams: Vec<DStream<T>>,
+    slide: Duration,
+    runtime: Runtime,
 }
 
 impl<T: Data> Operator<T> for Union<T> {
@@ -40,7 +58,7 @@ impl<T: Data> Operator<T> for Union<T> {
     }
 
     fn slide(&self) -> Duration {
-        self.streams[0].slide()
+        self.slide
     }
 
     fn parents(&self) -> Vec<Edge> {
@@ -48,8 +66,7 @@ impl<T: Data> Operator<T> for Union<T> {
     }
 
     fn compute(&self, at: Time) -> Result<Option<Dataset<T>>> {
-        let [first, second] = &self.streams;
-        let (first, second) = (first.expect_at(at, "union")?, second.expect_at(at, "union")?);
-        Ok(Some(first.union(&second)))
+        let batches: Vec<_> = self.streams.iter().map(|stream| stream.expect_at(at, "union")).collect::<Result<_>>()?;
+        Ok(Some(Dataset::union_all(batches, &self.runtime)))
     }
 }
