@@ -11,7 +11,12 @@ pub(super) struct Reducer<F, I> {
     pub(super) inverse: Option<I>,
 }
 
-/// The values of one partition of a sliding window: one pane a batch, each reduced by key, and what they add up to.
+/// The reducer of a function that cannot be undone.
+pub(super) fn plain<V, F: Fn(V, V) -> V>(reduce: F) -> Reducer<F, fn(V, V) -> V> {
+    Reducer { reduce, inverse: None }
+}
+
+/// The values of one partition of a sliding window: panes, each reduced by key, and what they add up to.
 ///
 /// A slide costs the panes that come and go, not the window. With an inverse function a key has one total: panes are
 /// added and taken off. Without one there are two stacks. The back stack is the total of the panes that came since the
@@ -25,6 +30,8 @@ pub(super) struct Panes<K, V> {
     /// Oldest first. The first `front` of them are the front stack.
     panes: VecDeque<Pane<V>>,
     front: usize,
+    /// Keys whose last pane was taken off, and of which it has not been decided whether they stay.
+    orphans: Vec<u32>,
 }
 
 struct Total<V> {
@@ -49,7 +56,7 @@ const PRESENT: &str = "the value is present between calls";
 
 impl<K: Key, V: Data> Panes<K, V> {
     pub(super) fn new() -> Self {
-        Panes { keys: KeyIds::new(), totals: Vec::new(), panes: VecDeque::new(), front: 0 }
+        Panes { keys: KeyIds::new(), totals: Vec::new(), panes: VecDeque::new(), front: 0, orphans: Vec::new() }
     }
 
     /// Adds the newest pane: every key once. With an inverse function, a call that a panic broke off is taken up again
@@ -77,15 +84,9 @@ impl<K: Key, V: Data> Panes<K, V> {
         }
     }
 
-    /// Takes off the panes up to `horizon`. Keys that are in no pane any more are forgotten, but with an inverse
-    /// function only if `forget` says so: Spark keeps them. A call that a panic broke off is taken up again as that of
+    /// Takes off the panes up to `horizon`. A call that a panic broke off is taken up again as that of
     /// [`push`](Panes::push) is.
-    pub(super) fn pop_until<F: Fn(V, V) -> V, I: Fn(V, V) -> V>(
-        &mut self,
-        horizon: Time,
-        reducer: &Reducer<F, I>,
-        forget: bool,
-    ) {
+    pub(super) fn pop_until<F: Fn(V, V) -> V, I: Fn(V, V) -> V>(&mut self, horizon: Time, reducer: &Reducer<F, I>) {
         while self.panes.front().is_some_and(|pane| pane.time <= horizon) {
             if reducer.inverse.is_none() && self.front == 0 {
                 self.flip(&reducer.reduce);
@@ -100,13 +101,42 @@ impl<K: Key, V: Data> Panes<K, V> {
                 };
                 pane.entries.pop();
                 total.panes -= 1;
-                if total.panes == 0 && forget {
-                    (total.front, total.back) = (None, None);
-                    self.keys.remove(id);
+                if total.panes == 0 {
+                    self.orphans.push(id);
                 }
             }
             self.panes.pop_front();
             self.front = self.front.saturating_sub(1);
+        }
+    }
+
+    /// Forgets the keys that are in no pane any more: without an inverse function all of them, with one those that are
+    /// not to be kept with what the function has left of them. A call that a panic broke off is taken up again.
+    pub(super) fn settle(&mut self, keep: impl Fn(&K, &V) -> bool) {
+        while let Some(&id) = self.orphans.last() {
+            let total = &mut self.totals[id as usize];
+            let stays = match (self.keys.key(id as usize), &total.front) {
+                (Some(key), Some(value)) => total.panes > 0 || keep(key, value),
+                _ => total.panes > 0,
+            };
+            if !stays {
+                (total.front, total.back) = (None, None);
+                self.keys.remove(id);
+            }
+            self.orphans.pop();
+        }
+        self.orphans.shrink_to_fit();
+        self.shrink();
+    }
+
+    /// Gives memory back after most keys have gone.
+    fn shrink(&mut self) {
+        let Some(moved) = self.keys.shrink() else { return };
+        let mut totals = Vec::with_capacity(self.keys.capacity());
+        totals.extend(self.totals.drain(..).zip(&moved).filter(|(_, to)| to.is_some()).map(|(total, _)| total));
+        self.totals = totals;
+        for (id, _) in self.panes.iter_mut().flat_map(|pane| &mut pane.entries) {
+            *id = moved[*id as usize].expect("a key of a pane has a number");
         }
     }
 
@@ -130,18 +160,18 @@ impl<K: Key, V: Data> Panes<K, V> {
 
     /// How many keys the window has.
     pub(super) fn len(&self) -> usize {
-        self.keys.capacity()
+        self.keys.len()
     }
 
-    /// The value of every key over the window, in the order of the keys' numbers, and in how many panes the key is.
-    pub(super) fn totals<'p>(&'p self, reduce: &'p impl Fn(V, V) -> V) -> impl Iterator<Item = (&'p K, V, u32)> + 'p {
+    /// The value of every key over the window, in the order of the keys' numbers.
+    pub(super) fn totals<'p>(&'p self, reduce: &'p impl Fn(V, V) -> V) -> impl Iterator<Item = (&'p K, V)> + 'p {
         self.totals.iter().enumerate().filter_map(move |(id, total)| {
             let value = match (&total.front, &total.back) {
                 (Some(front), Some(back)) => reduce(front.clone(), back.clone()),
                 (Some(value), None) | (None, Some(value)) => value.clone(),
                 (None, None) => return None,
             };
-            Some((self.keys.key(id)?, value, total.panes))
+            Some((self.keys.key(id)?, value))
         })
     }
 }
@@ -178,12 +208,13 @@ mod tests {
                     continue;
                 }
                 let first = (now + 1).saturating_sub(window);
-                state.pop_until(Time::from_millis(first as i64), &reducer, true);
+                state.pop_until(Time::from_millis(first as i64), &reducer);
+                state.settle(|_, _| unreachable!("keys without panes have no value"));
                 let mut expected = BTreeMap::<u8, Vec<u8>>::new();
                 for (key, value) in panes[first..=now].iter().flatten() {
                     expected.entry(*key).or_default().push(*value);
                 }
-                let totals: BTreeMap<_, _> = state.totals(&reducer.reduce).map(|(k, v, _)| (*k, v)).collect();
+                let totals: BTreeMap<_, _> = state.totals(&reducer.reduce).map(|(k, v)| (*k, v)).collect();
                 prop_assert_eq!(totals, expected);
             }
         }
@@ -200,13 +231,14 @@ mod tests {
             for (now, pane) in panes.iter().enumerate() {
                 let records: Vec<_> = pane.iter().map(|(key, value)| (*key, i64::from(*value))).collect();
                 let first = (now + 1).saturating_sub(window);
-                state.pop_until(Time::from_millis(first as i64), &reducer, forget);
+                state.pop_until(Time::from_millis(first as i64), &reducer);
                 state.push(Time::from_millis(now as i64 + 1), &records, &reducer);
+                state.settle(|_, value| { assert_eq!(*value, 0); !forget });
                 if forget { seen.clear() } else { seen.values_mut().for_each(|sum| *sum = 0) }
                 for (key, value) in panes[first..=now].iter().flatten() {
                     *seen.entry(*key).or_default() += i64::from(*value);
                 }
-                let totals: BTreeMap<_, _> = state.totals(&reducer.reduce).map(|(k, v, _)| (*k, v)).collect();
+                let totals: BTreeMap<_, _> = state.totals(&reducer.reduce).map(|(k, v)| (*k, v)).collect();
                 prop_assert_eq!(&totals, &seen);
             }
         }
