@@ -182,7 +182,6 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    type Plain = Reducer<fn(Vec<u8>, Vec<u8>) -> Vec<u8>, fn(Vec<u8>, Vec<u8>) -> Vec<u8>>;
     type Summing = Reducer<fn(i64, i64) -> i64, fn(i64, i64) -> i64>;
 
     fn concatenate(mut a: Vec<u8>, b: Vec<u8>) -> Vec<u8> {
@@ -190,15 +189,20 @@ mod tests {
         a
     }
 
+    /// Now and then there are many keys, so that most of their numbers are free later.
+    fn panes<V: std::fmt::Debug>(
+        value: impl Strategy<Value = V> + Clone,
+    ) -> impl Strategy<Value = Vec<BTreeMap<u8, V>>> {
+        let few = prop::collection::btree_map(0u8..6, value.clone(), 0..6);
+        let many = prop::collection::btree_map(0u8..60, value, 20..40);
+        prop::collection::vec(prop_oneof![4 => few, 1 => many], 1..40)
+    }
+
     proptest! {
         /// Concatenation tells whether panes are merged in order, and each exactly once.
         #[test]
-        fn two_stacks_equal_recomputation(
-            panes in prop::collection::vec(prop::collection::btree_map(0u8..6, any::<u8>(), 0..6), 1..40),
-            window in 1usize..8,
-            slide in 1usize..5,
-        ) {
-            let reducer = Plain { reduce: concatenate, inverse: None };
+        fn two_stacks_equal_recomputation(panes in panes(any::<u8>()), window in 1usize..8, slide in 1usize..5) {
+            let reducer = plain(concatenate);
             let mut state = Panes::<u8, Vec<u8>>::new();
             let at = |pane: usize| Time::from_millis(pane as i64 + 1);
             for (now, pane) in panes.iter().enumerate() {
@@ -215,16 +219,14 @@ mod tests {
                     expected.entry(*key).or_default().push(*value);
                 }
                 let totals: BTreeMap<_, _> = state.totals(&reducer.reduce).map(|(k, v)| (*k, v)).collect();
+                prop_assert_eq!(state.len(), expected.len());
                 prop_assert_eq!(totals, expected);
             }
         }
 
+        /// Of the keys that have left the window those stay which `kept` divides.
         #[test]
-        fn the_inverse_equals_recomputation(
-            panes in prop::collection::vec(prop::collection::btree_map(0u8..6, any::<i32>(), 0..6), 1..40),
-            window in 1usize..8,
-            forget in any::<bool>(),
-        ) {
+        fn the_inverse_equals_recomputation(panes in panes(any::<i32>()), window in 1usize..8, kept in 1u8..60) {
             let reducer = Summing { reduce: |a, b| a + b, inverse: Some(|a, b| a - b) };
             let mut state = Panes::<u8, i64>::new();
             let mut seen = BTreeMap::<u8, i64>::new();
@@ -233,14 +235,41 @@ mod tests {
                 let first = (now + 1).saturating_sub(window);
                 state.pop_until(Time::from_millis(first as i64), &reducer);
                 state.push(Time::from_millis(now as i64 + 1), &records, &reducer);
-                state.settle(|_, value| { assert_eq!(*value, 0); !forget });
-                if forget { seen.clear() } else { seen.values_mut().for_each(|sum| *sum = 0) }
+                state.settle(|key, value| {
+                    assert_eq!(*value, 0);
+                    key % kept == 0
+                });
+                seen.retain(|key, _| key % kept == 0);
+                seen.values_mut().for_each(|sum| *sum = 0);
                 for (key, value) in panes[first..=now].iter().flatten() {
                     *seen.entry(*key).or_default() += i64::from(*value);
                 }
                 let totals: BTreeMap<_, _> = state.totals(&reducer.reduce).map(|(k, v)| (*k, v)).collect();
+                prop_assert_eq!(state.len(), seen.len());
                 prop_assert_eq!(&totals, &seen);
             }
         }
+    }
+
+    /// After a burst of keys the memory follows those that are left, in either form.
+    #[test]
+    fn a_burst_of_keys_leaves_no_room_behind() {
+        fn check<I: Fn(i64, i64) -> i64>(reducer: &Reducer<fn(i64, i64) -> i64, I>) {
+            let mut state = Panes::<u64, i64>::new();
+            for now in 1..=6 {
+                let keys = if now == 3 { 0..10_000 } else { 9_990..10_000 };
+                state.pop_until(Time::from_millis(now - 2), reducer);
+                state.push(Time::from_millis(now), &keys.map(|key| (key, now)).collect::<Vec<_>>(), reducer);
+                state.settle(|_, _| false);
+                let expected = if now == 3 || now == 4 { 10_000 } else { 10 };
+                assert_eq!(state.len(), expected, "at {now}");
+                let room = state.totals.capacity().max(state.keys.capacity()).max(state.orphans.capacity());
+                assert!(room <= 2 * expected, "room for {room} at {now}");
+                let sums = state.totals(&reducer.reduce).filter(|(_, sum)| *sum == now + (now - 1)).count();
+                assert!(now == 1 || sums == 10, "{sums} sums are right at {now}");
+            }
+        }
+        check(&plain(|a, b| a + b));
+        check(&Reducer { reduce: |a, b| a + b, inverse: Some(|a, b| a - b) });
     }
 }
