@@ -91,6 +91,12 @@ pub(crate) trait Operator<T>: Send + Sync + 'static {
     /// Returns the dataset at `at`, a multiple of the slide duration after the zero time.
     fn compute(&self, at: Time) -> Result<Option<Dataset<T>>>;
 
+    /// The operator, called `name`, that has only the records for which `filter` holds, if it is more than this one with
+    /// a filter behind it.
+    fn filtered(&self, _name: &str, _filter: &Predicate<T>) -> Option<Box<dyn Operator<T>>> {
+        None
+    }
+
     /// Whether batches have to be computed in the order of their times.
     fn needs_order(&self) -> bool {
         false
@@ -103,21 +109,24 @@ pub(crate) trait Operator<T>: Send + Sync + 'static {
     }
 }
 
+/// Which records to keep.
+pub(crate) type Predicate<T> = Arc<dyn Fn(&T) -> bool + Send + Sync>;
+
 impl<T: Data> DStream<T> {
     /// Adds an operator to a graph.
     pub(crate) fn build(
         graph: &Arc<GraphBuilder>,
-        operator: impl Operator<T>,
+        operator: Box<dyn Operator<T>>,
         site: &'static Location<'static>,
     ) -> DStream<T> {
         graph.check_open(operator.name(), site);
-        DStream { node: Arc::new(Node::new(Box::new(operator), site)), graph: Arc::clone(graph) }
+        DStream { node: Arc::new(Node::new(operator, site)), graph: Arc::clone(graph) }
     }
 
     /// Adds an operator to the graph that this stream belongs to.
     #[track_caller]
     fn attach<U: Data>(&self, operator: impl Operator<U>) -> DStream<U> {
-        DStream::build(&self.graph, operator, Location::caller())
+        DStream::build(&self.graph, Box::new(operator), Location::caller())
     }
 
     /// Gives the stream a name, for errors, events and metrics: instead of `map`, say, `clicks per user`.
@@ -177,12 +186,17 @@ impl<T: Data> DStream<T> {
     where
         T: Data,
     {
-        self.edge_for(Duration::ZERO)
+        self.edge_once(Duration::ZERO)
     }
 
     /// The edge of an operator that needs the batches of this stream for a window.
     fn edge_for(&self, window: Duration) -> Edge {
-        Edge { node: Arc::clone(&self.node) as Arc<dyn AnyNode>, window }
+        Edge { once: window.is_zero(), ..self.edge_once(window) }
+    }
+
+    /// The edge of an operator that needs the batches of this stream for a window, and each of them in one window only.
+    fn edge_once(&self, window: Duration) -> Edge {
+        Edge { node: Arc::clone(&self.node) as Arc<dyn AnyNode>, window, once: true }
     }
 
     /// Notes a mistake unless `duration` is a multiple of this stream's slide duration.

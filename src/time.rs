@@ -141,6 +141,15 @@ pub(crate) fn is_multiple(duration: Duration, step: Duration) -> bool {
     if step == 0 { duration == 0 } else { duration % step == 0 }
 }
 
+/// The longest duration that both are multiples of. Of zero and another one, the other.
+pub(crate) fn common_step(a: Duration, b: Duration) -> Duration {
+    let (mut a, mut b) = (micros(a), micros(b));
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    Duration::from_micros(a.unsigned_abs())
+}
+
 /// The instants after `begin` and up to `end`: what a window at `end` looks at.
 ///
 /// # Examples
@@ -239,6 +248,13 @@ mod tests {
         }
         for (step, ratio) in [(5, 200.0), (1, 1000.0), (1000, 1.0), (2000, 0.5)] {
             assert_eq!(ms(1000).as_secs_f64() / ms(step).as_secs_f64(), ratio);
+        }
+    }
+
+    #[test]
+    fn common_steps() {
+        for (a, b, expected) in [(4, 6, 2), (6, 4, 2), (5, 3, 1), (10, 5, 5), (0, 3, 3), (3, 0, 3), (0, 0, 0)] {
+            assert_eq!(common_step(ms(a), ms(b)), ms(expected), "{a} and {b}");
         }
     }
 

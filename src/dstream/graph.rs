@@ -309,8 +309,8 @@ fn visit(node: &Arc<dyn AnyNode>, nodes: &mut Vec<Arc<dyn AnyNode>>, places: &mu
 /// Goes from the outputs to the inputs and adds up for how long each batch is needed, and at least `remember`.
 ///
 /// A stream that a window reads is remembered for the window, and for as long as the window itself: Spark's rule. Any
-/// other stream is asked for a batch once by each of its readers, and is remembered until the last of them can have
-/// asked. Spark remembers it as long as its readers are, and with it all that they were made from.
+/// other stream, and one from which panes are made, is asked for a batch once by each of its readers, and is remembered
+/// until the last of them can have asked. Spark remembers it as long as its readers are, and with it all that they were made from.
 fn needs(
     outputs: &[Arc<dyn Output>],
     nodes: &[Arc<dyn AnyNode>],
@@ -326,11 +326,11 @@ fn needs(
         let slide = nodes[place].slide();
         needs[place].remember = needs[place].remember.max(slide).max(remember);
         let (own, late) = (needs[place].remember, needs[place].late);
-        for Edge { node, window } in nodes[place].parents() {
+        for Edge { node, window, once } in nodes[place].parents() {
             let parent = &mut needs[places[&address(&node)]];
             parent.readers += 1;
-            parent.in_window |= !window.is_zero();
-            parent.remember = parent.remember.max(if window.is_zero() { late + slide } else { own + window });
+            parent.in_window |= !once;
+            parent.remember = parent.remember.max(if once { late + slide } else { own + window });
             parent.late = parent.late.max(late + slide.min(window).saturating_sub(node.slide()));
         }
     }

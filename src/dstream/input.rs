@@ -61,7 +61,7 @@ impl<T: Data> DStream<T> {
         let state = Mutex::new(state);
         let source = Arc::new(Connected { stream: graph.next_stream(), name: name.clone(), site, state });
         let operator = Input { name, slide: graph.batch_interval(), source: Arc::clone(&source) };
-        let stream = DStream::build(graph, operator, site);
+        let stream = DStream::build(graph, Box::new(operator), site);
         graph.add_input(source, Arc::clone(&stream.node) as _);
         stream
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::{GraphBuilder, Operator};
+use super::{GraphBuilder, Operator, Predicate};
 use crate::data::Data;
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
@@ -45,6 +45,8 @@ pub(crate) struct Edge {
     pub(crate) node: Arc<dyn AnyNode>,
     /// For how long before its own time the operator reads batches; zero for those that read one batch.
     pub(crate) window: Duration,
+    /// Whether the operator reads each batch for one batch of its own only.
+    pub(crate) once: bool,
 }
 
 /// One of the streams that an operator reads together.
@@ -124,6 +126,11 @@ impl<T: Data> Node<T> {
         dataset.attribute(if self.operator.runs_user_code() { None } else { Some(&life.origin) });
         self.remembered().insert(time, dataset.clone());
         Ok(Some(dataset))
+    }
+
+    /// See [`Operator::filtered`]. The new operator is called what this one is called, unless it is given a name.
+    pub(crate) fn filtered(&self, filter: &Predicate<T>) -> Option<Box<dyn Operator<T>>> {
+        self.operator.filtered(AnyNode::lasting_name(self), filter)
     }
 
     /// The part of an interval that comes after the zero time.

@@ -3,7 +3,7 @@ use hashbrown::HashTable;
 use crate::data::{Key, hash_key};
 
 /// Gives keys small dense numbers, so that what belongs to a key lies in arrays. A number is given again once its key
-/// was removed.
+/// was removed; when most numbers are free, [`shrink`](KeyIds::shrink) numbers the keys anew.
 pub(super) struct KeyIds<K> {
     ids: HashTable<u32>,
     entries: Vec<Entry<K>>,
@@ -24,6 +24,11 @@ impl<K: Key> KeyIds<K> {
     /// How many numbers there are, free ones included: the length that arrays by number need.
     pub(super) fn capacity(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many keys there are.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
     }
 
     /// The number of a key, which is cloned if it has none yet.
@@ -77,6 +82,30 @@ impl<K: Key> KeyIds<K> {
     }
 }
 
+/// Fewer numbers than this are not worth being numbered anew. In tests they are, so that it happens often.
+const FEW: usize = if cfg!(test) { 4 } else { 1024 };
+
+impl<K: Key> KeyIds<K> {
+    /// If more than three in four numbers are free, numbers the keys anew, without gaps and in the same order, and
+    /// returns the new number of each old one. That many keys were removed before, so it costs each of them a little.
+    pub(super) fn shrink(&mut self) -> Option<Vec<Option<u32>>> {
+        if self.entries.len() < FEW || self.len() > self.entries.len() / 4 {
+            return None;
+        }
+        let mut next = 0..;
+        let moved = self.entries.iter().map(|entry| entry.key.as_ref().and_then(|_| next.next())).collect();
+        self.entries.retain(|entry| entry.key.is_some());
+        self.entries.shrink_to_fit();
+        self.free = Vec::new();
+        let entries = &self.entries;
+        self.ids = HashTable::with_capacity(entries.len());
+        for (entry, id) in entries.iter().zip(0..) {
+            self.ids.insert_unique(entry.hash, id, |&id| entries[id as usize].hash);
+        }
+        Some(moved)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +119,26 @@ mod tests {
         assert_eq!((ids.key(0), ids.key(1).map(String::as_str)), (None, Some("b")));
         assert_eq!([number(&mut ids, "c"), number(&mut ids, "a"), number(&mut ids, "b")], [0, 2, 1]);
         assert_eq!(ids.capacity(), 3);
+    }
+
+    #[test]
+    fn numbers_are_closed_up_when_most_are_free() {
+        let mut ids = KeyIds::new();
+        (0..8000u64).for_each(|key| assert_eq!(u64::from(ids.intern(&key)), key));
+        (0..5999).for_each(|id| ids.remove(id));
+        assert_eq!((ids.len(), ids.capacity(), ids.shrink()), (2001, 8000, None));
+        ids.remove(6001);
+        let moved = ids.shrink().unwrap();
+        assert_eq!((ids.len(), ids.capacity()), (2000, 2000));
+        assert_eq!(moved[5998..6003], [None, Some(0), Some(1), None, Some(2)]);
+        assert!((0..8000).all(|old| moved[old].is_none_or(|new| ids.key(new as usize) == Some(&(old as u64)))));
+        assert_eq!((ids.intern(&7999), ids.intern(&9000), ids.intern(&0)), (1999, 2000, 2001));
+        (0..2000).for_each(|id| ids.remove(id));
+        ids.shrink().unwrap();
+        assert_eq!((ids.capacity(), ids.key(0), ids.key(1)), (2, Some(&9000), Some(&0)));
+        // Few are left as they are.
+        ids.remove(0);
+        assert_eq!((ids.len(), ids.shrink()), (1, None));
     }
 
     #[test]

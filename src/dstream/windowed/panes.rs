@@ -11,7 +11,12 @@ pub(super) struct Reducer<F, I> {
     pub(super) inverse: Option<I>,
 }
 
-/// The values of one partition of a sliding window: one pane a batch, each reduced by key, and what they add up to.
+/// The reducer of a function that cannot be undone.
+pub(super) fn plain<V, F: Fn(V, V) -> V>(reduce: F) -> Reducer<F, fn(V, V) -> V> {
+    Reducer { reduce, inverse: None }
+}
+
+/// The values of one partition of a sliding window: panes, each reduced by key, and what they add up to.
 ///
 /// A slide costs the panes that come and go, not the window. With an inverse function a key has one total: panes are
 /// added and taken off. Without one there are two stacks. The back stack is the total of the panes that came since the
@@ -25,6 +30,8 @@ pub(super) struct Panes<K, V> {
     /// Oldest first. The first `front` of them are the front stack.
     panes: VecDeque<Pane<V>>,
     front: usize,
+    /// Keys whose last pane was taken off, and of which it has not been decided whether they stay.
+    orphans: Vec<u32>,
 }
 
 struct Total<V> {
@@ -49,7 +56,7 @@ const PRESENT: &str = "the value is present between calls";
 
 impl<K: Key, V: Data> Panes<K, V> {
     pub(super) fn new() -> Self {
-        Panes { keys: KeyIds::new(), totals: Vec::new(), panes: VecDeque::new(), front: 0 }
+        Panes { keys: KeyIds::new(), totals: Vec::new(), panes: VecDeque::new(), front: 0, orphans: Vec::new() }
     }
 
     /// Adds the newest pane: every key once. With an inverse function, a call that a panic broke off is taken up again
@@ -77,15 +84,9 @@ impl<K: Key, V: Data> Panes<K, V> {
         }
     }
 
-    /// Takes off the panes up to `horizon`. Keys that are in no pane any more are forgotten, but with an inverse
-    /// function only if `forget` says so: Spark keeps them. A call that a panic broke off is taken up again as that of
+    /// Takes off the panes up to `horizon`. A call that a panic broke off is taken up again as that of
     /// [`push`](Panes::push) is.
-    pub(super) fn pop_until<F: Fn(V, V) -> V, I: Fn(V, V) -> V>(
-        &mut self,
-        horizon: Time,
-        reducer: &Reducer<F, I>,
-        forget: bool,
-    ) {
+    pub(super) fn pop_until<F: Fn(V, V) -> V, I: Fn(V, V) -> V>(&mut self, horizon: Time, reducer: &Reducer<F, I>) {
         while self.panes.front().is_some_and(|pane| pane.time <= horizon) {
             if reducer.inverse.is_none() && self.front == 0 {
                 self.flip(&reducer.reduce);
@@ -100,13 +101,42 @@ impl<K: Key, V: Data> Panes<K, V> {
                 };
                 pane.entries.pop();
                 total.panes -= 1;
-                if total.panes == 0 && forget {
-                    (total.front, total.back) = (None, None);
-                    self.keys.remove(id);
+                if total.panes == 0 {
+                    self.orphans.push(id);
                 }
             }
             self.panes.pop_front();
             self.front = self.front.saturating_sub(1);
+        }
+    }
+
+    /// Forgets the keys that are in no pane any more: without an inverse function all of them, with one those that are
+    /// not to be kept with what the function has left of them. A call that a panic broke off is taken up again.
+    pub(super) fn settle(&mut self, keep: impl Fn(&K, &V) -> bool) {
+        while let Some(&id) = self.orphans.last() {
+            let total = &mut self.totals[id as usize];
+            let stays = match (self.keys.key(id as usize), &total.front) {
+                (Some(key), Some(value)) => total.panes > 0 || keep(key, value),
+                _ => total.panes > 0,
+            };
+            if !stays {
+                (total.front, total.back) = (None, None);
+                self.keys.remove(id);
+            }
+            self.orphans.pop();
+        }
+        self.orphans.shrink_to_fit();
+        self.shrink();
+    }
+
+    /// Gives memory back after most keys have gone.
+    fn shrink(&mut self) {
+        let Some(moved) = self.keys.shrink() else { return };
+        let mut totals = Vec::with_capacity(self.keys.capacity());
+        totals.extend(self.totals.drain(..).zip(&moved).filter(|(_, to)| to.is_some()).map(|(total, _)| total));
+        self.totals = totals;
+        for (id, _) in self.panes.iter_mut().flat_map(|pane| &mut pane.entries) {
+            *id = moved[*id as usize].expect("a key of a pane has a number");
         }
     }
 
@@ -130,18 +160,18 @@ impl<K: Key, V: Data> Panes<K, V> {
 
     /// How many keys the window has.
     pub(super) fn len(&self) -> usize {
-        self.keys.capacity()
+        self.keys.len()
     }
 
-    /// The value of every key over the window, in the order of the keys' numbers, and in how many panes the key is.
-    pub(super) fn totals<'p>(&'p self, reduce: &'p impl Fn(V, V) -> V) -> impl Iterator<Item = (&'p K, V, u32)> + 'p {
+    /// The value of every key over the window, in the order of the keys' numbers.
+    pub(super) fn totals<'p>(&'p self, reduce: &'p impl Fn(V, V) -> V) -> impl Iterator<Item = (&'p K, V)> + 'p {
         self.totals.iter().enumerate().filter_map(move |(id, total)| {
             let value = match (&total.front, &total.back) {
                 (Some(front), Some(back)) => reduce(front.clone(), back.clone()),
                 (Some(value), None) | (None, Some(value)) => value.clone(),
                 (None, None) => return None,
             };
-            Some((self.keys.key(id)?, value, total.panes))
+            Some((self.keys.key(id)?, value))
         })
     }
 }
@@ -152,7 +182,6 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    type Plain = Reducer<fn(Vec<u8>, Vec<u8>) -> Vec<u8>, fn(Vec<u8>, Vec<u8>) -> Vec<u8>>;
     type Summing = Reducer<fn(i64, i64) -> i64, fn(i64, i64) -> i64>;
 
     fn concatenate(mut a: Vec<u8>, b: Vec<u8>) -> Vec<u8> {
@@ -160,15 +189,20 @@ mod tests {
         a
     }
 
+    /// Now and then there are many keys, so that most of their numbers are free later.
+    fn panes<V: std::fmt::Debug>(
+        value: impl Strategy<Value = V> + Clone,
+    ) -> impl Strategy<Value = Vec<BTreeMap<u8, V>>> {
+        let few = prop::collection::btree_map(0u8..6, value.clone(), 0..6);
+        let many = prop::collection::btree_map(0u8..60, value, 20..40);
+        prop::collection::vec(prop_oneof![4 => few, 1 => many], 1..40)
+    }
+
     proptest! {
         /// Concatenation tells whether panes are merged in order, and each exactly once.
         #[test]
-        fn two_stacks_equal_recomputation(
-            panes in prop::collection::vec(prop::collection::btree_map(0u8..6, any::<u8>(), 0..6), 1..40),
-            window in 1usize..8,
-            slide in 1usize..5,
-        ) {
-            let reducer = Plain { reduce: concatenate, inverse: None };
+        fn two_stacks_equal_recomputation(panes in panes(any::<u8>()), window in 1usize..8, slide in 1usize..5) {
+            let reducer = plain(concatenate);
             let mut state = Panes::<u8, Vec<u8>>::new();
             let at = |pane: usize| Time::from_millis(pane as i64 + 1);
             for (now, pane) in panes.iter().enumerate() {
@@ -178,37 +212,64 @@ mod tests {
                     continue;
                 }
                 let first = (now + 1).saturating_sub(window);
-                state.pop_until(Time::from_millis(first as i64), &reducer, true);
+                state.pop_until(Time::from_millis(first as i64), &reducer);
+                state.settle(|_, _| unreachable!("keys without panes have no value"));
                 let mut expected = BTreeMap::<u8, Vec<u8>>::new();
                 for (key, value) in panes[first..=now].iter().flatten() {
                     expected.entry(*key).or_default().push(*value);
                 }
-                let totals: BTreeMap<_, _> = state.totals(&reducer.reduce).map(|(k, v, _)| (*k, v)).collect();
+                let totals: BTreeMap<_, _> = state.totals(&reducer.reduce).map(|(k, v)| (*k, v)).collect();
+                prop_assert_eq!(state.len(), expected.len());
                 prop_assert_eq!(totals, expected);
             }
         }
 
+        /// Of the keys that have left the window those stay which `kept` divides.
         #[test]
-        fn the_inverse_equals_recomputation(
-            panes in prop::collection::vec(prop::collection::btree_map(0u8..6, any::<i32>(), 0..6), 1..40),
-            window in 1usize..8,
-            forget in any::<bool>(),
-        ) {
+        fn the_inverse_equals_recomputation(panes in panes(any::<i32>()), window in 1usize..8, kept in 1u8..60) {
             let reducer = Summing { reduce: |a, b| a + b, inverse: Some(|a, b| a - b) };
             let mut state = Panes::<u8, i64>::new();
             let mut seen = BTreeMap::<u8, i64>::new();
             for (now, pane) in panes.iter().enumerate() {
                 let records: Vec<_> = pane.iter().map(|(key, value)| (*key, i64::from(*value))).collect();
                 let first = (now + 1).saturating_sub(window);
-                state.pop_until(Time::from_millis(first as i64), &reducer, forget);
+                state.pop_until(Time::from_millis(first as i64), &reducer);
                 state.push(Time::from_millis(now as i64 + 1), &records, &reducer);
-                if forget { seen.clear() } else { seen.values_mut().for_each(|sum| *sum = 0) }
+                state.settle(|key, value| {
+                    assert_eq!(*value, 0);
+                    key % kept == 0
+                });
+                seen.retain(|key, _| key % kept == 0);
+                seen.values_mut().for_each(|sum| *sum = 0);
                 for (key, value) in panes[first..=now].iter().flatten() {
                     *seen.entry(*key).or_default() += i64::from(*value);
                 }
-                let totals: BTreeMap<_, _> = state.totals(&reducer.reduce).map(|(k, v, _)| (*k, v)).collect();
+                let totals: BTreeMap<_, _> = state.totals(&reducer.reduce).map(|(k, v)| (*k, v)).collect();
+                prop_assert_eq!(state.len(), seen.len());
                 prop_assert_eq!(&totals, &seen);
             }
         }
+    }
+
+    /// After a burst of keys the memory follows those that are left, in either form.
+    #[test]
+    fn a_burst_of_keys_leaves_no_room_behind() {
+        fn check<I: Fn(i64, i64) -> i64>(reducer: &Reducer<fn(i64, i64) -> i64, I>) {
+            let mut state = Panes::<u64, i64>::new();
+            for now in 1..=6 {
+                let keys = if now == 3 { 0..10_000 } else { 9_990..10_000 };
+                state.pop_until(Time::from_millis(now - 2), reducer);
+                state.push(Time::from_millis(now), &keys.map(|key| (key, now)).collect::<Vec<_>>(), reducer);
+                state.settle(|_, _| false);
+                let expected = if now == 3 || now == 4 { 10_000 } else { 10 };
+                assert_eq!(state.len(), expected, "at {now}");
+                let room = state.totals.capacity().max(state.keys.capacity()).max(state.orphans.capacity());
+                assert!(room <= 2 * expected, "room for {room} at {now}");
+                let sums = state.totals(&reducer.reduce).filter(|(_, sum)| *sum == now + (now - 1)).count();
+                assert!(now == 1 || sums == 10, "{sums} sums are right at {now}");
+            }
+        }
+        check(&plain(|a, b| a + b));
+        check(&Reducer { reduce: |a, b| a + b, inverse: Some(|a, b| a - b) });
     }
 }

@@ -4,7 +4,7 @@ use crate::data::Data;
 use crate::dataset::Dataset;
 use crate::dstream::{DStream, Edge, Operator};
 use crate::error::Result;
-use crate::time::{Interval, Time};
+use crate::time::{Interval, Time, common_step};
 
 impl<T: Data> DStream<T> {
     /// Returns a stream whose batch at time `t` holds the records of `(t - window, t]`.
@@ -30,24 +30,49 @@ impl<T: Data> DStream<T> {
     /// ```
     #[track_caller]
     pub fn window(&self, window: Duration, slide: Duration) -> DStream<T> {
-        self.check_window(window, slide);
-        self.attach(Window { parent: self.clone(), window, slide })
+        let span = Span { window, slide };
+        self.check_span(span);
+        self.window_of(span)
+    }
+
+    #[track_caller]
+    pub(super) fn window_of(&self, span: Span) -> DStream<T> {
+        self.attach(Window { parent: self.clone(), span })
+    }
+
+    /// The panes of a window: for every stretch of batches that windows take up and leave as a whole, what `f` makes of
+    /// its records.
+    #[track_caller]
+    pub(super) fn panes<U: Data>(
+        &self,
+        name: &'static str,
+        span: Span,
+        f: impl Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static,
+    ) -> DStream<U> {
+        self.check_span(span);
+        self.attach(Panes { name, parent: self.clone(), length: common_step(span.window, span.slide), f })
     }
 
     /// Notes what is wrong with the durations of a window over this stream.
     #[track_caller]
-    pub(super) fn check_window(&self, window: Duration, slide: Duration) {
-        self.check_multiple("window duration", window);
-        self.check_multiple("slide duration", slide);
-        self.check_positive("slide duration", slide);
+    fn check_span(&self, span: Span) {
+        self.check_multiple("window duration", span.window);
+        self.check_multiple("slide duration", span.slide);
+        self.check_positive("slide duration", span.slide);
     }
+}
+
+/// The durations of a window.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    pub(super) window: Duration,
+    pub(super) slide: Duration,
 }
 
 /// Unions the parent's batches, as Spark Streaming's `WindowedDStream` does.
 struct Window<T> {
     parent: DStream<T>,
-    window: Duration,
-    slide: Duration,
+    span: Span,
 }
 
 impl<T: Data> Operator<T> for Window<T> {
@@ -56,15 +81,46 @@ impl<T: Data> Operator<T> for Window<T> {
     }
 
     fn slide(&self) -> Duration {
-        self.slide
+        self.span.slide
     }
 
     fn parents(&self) -> Vec<Edge> {
-        vec![self.parent.edge_for(self.window)]
+        vec![self.parent.edge_for(self.span.window)]
     }
 
     fn compute(&self, at: Time) -> Result<Option<Dataset<T>>> {
-        let batches = self.parent.batches(Interval::ending_at(at, self.window))?;
+        let batches = self.parent.batches(Interval::ending_at(at, self.span.window))?;
         Ok(Some(Dataset::union_all(batches.into_iter().map(|(_, batch)| batch), self.parent.runtime())))
+    }
+}
+
+/// Makes one pane of all batches of a stretch. A pane is asked for when its records are in a window for the first time.
+struct Panes<T, F> {
+    name: &'static str,
+    parent: DStream<T>,
+    length: Duration,
+    f: F,
+}
+
+impl<T: Data, U: Data, F: Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static> Operator<U> for Panes<T, F> {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn slide(&self) -> Duration {
+        self.length
+    }
+
+    fn parents(&self) -> Vec<Edge> {
+        vec![self.parent.edge_once(self.length)]
+    }
+
+    fn compute(&self, at: Time) -> Result<Option<Dataset<U>>> {
+        let batches = self.parent.batches(Interval::ending_at(at, self.length))?;
+        if batches.is_empty() {
+            return Ok(None);
+        }
+        let batches = batches.into_iter().map(|(_, batch)| batch);
+        Ok(Some((self.f)(Dataset::union_all(batches, self.parent.runtime()))))
     }
 }

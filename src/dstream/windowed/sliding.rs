@@ -1,0 +1,295 @@
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::panes::{Panes, Reducer};
+use super::window::Span;
+use crate::data::{Data, Exchange, Key, Partitions};
+use crate::dataset::{AnyLineage, Chunk, Dataset, Flow, Header, Lineage, Partition, Sink, chunk_len, gather};
+use crate::dstream::{DStream, Edge, Operator, Predicate};
+use crate::error::Result;
+use crate::exec::TaskContext;
+use crate::time::{Interval, Time};
+
+impl<T: Data> DStream<T> {
+    /// What is behind every reduced window: the pairs that `pairs` makes of this stream, reduced to panes, and windows
+    /// that are added up from panes.
+    #[track_caller]
+    pub(super) fn sliding<K: Key, V: Exchange, F, I>(
+        &self,
+        name: &'static str,
+        pairs: impl Fn(Dataset<T>) -> Dataset<(K, V)> + Send + Sync + 'static,
+        reducer: Reducer<F, I>,
+        span: Span,
+        partitions: Partitions,
+    ) -> DStream<(K, V)>
+    where
+        F: Fn(V, V) -> V + Send + Sync + 'static,
+        I: Fn(V, V) -> V + Send + Sync + 'static,
+    {
+        self.check_partitions(partitions);
+        let reducer = Arc::new(reducer);
+        let reduce = Arc::clone(&reducer);
+        let panes = self.panes(name, span, move |records| {
+            let reducer = Arc::clone(&reduce);
+            pairs(records).reduce_by_key_into(Header::new(name), move |a, b| (reducer.reduce)(a, b), partitions)
+        });
+        self.attach(Sliding {
+            name: name.to_string(),
+            method: name,
+            panes,
+            reducer,
+            filter: None,
+            span,
+            partitions,
+            kept: OnceLock::new(),
+        })
+    }
+}
+
+struct Sliding<K, V, F, I> {
+    name: String,
+    method: &'static str,
+    panes: DStream<(K, V)>,
+    reducer: Arc<Reducer<F, I>>,
+    filter: Option<Predicate<(K, V)>>,
+    span: Span,
+    partitions: Partitions,
+    kept: OnceLock<Arc<[KeptPartition<K, V>]>>,
+}
+
+/// What is kept of one partition from one window to the next, and what planning has to know of it while a task holds it.
+struct KeptPartition<K, V> {
+    kept: Mutex<Kept<K, V>>,
+    /// The microseconds of the window that the panes hold; the least number if there is none.
+    at: AtomicI64,
+    keys: AtomicUsize,
+}
+
+impl<K: Key, V: Exchange> KeptPartition<K, V> {
+    fn new() -> Self {
+        let kept = Mutex::new(Kept { at: None, panes: Panes::new() });
+        KeptPartition { kept, at: AtomicI64::new(i64::MIN), keys: AtomicUsize::new(0) }
+    }
+
+    fn note(&self, kept: &Kept<K, V>) {
+        self.at.store(kept.at.map_or(i64::MIN, Time::as_micros), Ordering::Release);
+        self.keys.store(kept.panes.len(), Ordering::Release);
+    }
+}
+
+/// The panes of one partition.
+struct Kept<K, V> {
+    /// The window that the panes hold; `None` when an update was broken off and they hold nothing of use. An update
+    /// with an inverse function that was broken off is taken up again.
+    at: Option<Time>,
+    panes: Panes<K, V>,
+}
+
+impl<K: Key, V: Exchange, F, I> Operator<(K, V)> for Sliding<K, V, F, I>
+where
+    F: Fn(V, V) -> V + Send + Sync + 'static,
+    I: Fn(V, V) -> V + Send + Sync + 'static,
+{
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn slide(&self) -> Duration {
+        self.span.slide
+    }
+
+    fn parents(&self) -> Vec<Edge> {
+        vec![self.panes.edge_for(self.span.window)]
+    }
+
+    /// With an inverse function a window is made from the one before: keys that have left it live only there.
+    fn needs_order(&self) -> bool {
+        self.reducer.inverse.is_some()
+    }
+
+    fn compute(&self, at: Time) -> Result<Option<Dataset<(K, V)>>> {
+        let partitions = || (0..self.partitions.get()).map(|_| KeptPartition::new()).collect();
+        let window = Window {
+            header: Header::new(self.method),
+            at,
+            horizon: at - self.span.window,
+            panes: self.panes.batches(Interval::ending_at(at, self.span.window))?,
+            reducer: Arc::clone(&self.reducer),
+            filter: self.filter.clone(),
+            kept: Arc::clone(self.kept.get_or_init(partitions)),
+        };
+        Ok(Some(Dataset::new(window, self.panes.runtime())))
+    }
+
+    /// With an inverse function a filter also says which keys to forget. The other window shares the panes, and keeps
+    /// totals of its own.
+    fn filtered(&self, name: &str, filter: &Predicate<(K, V)>) -> Option<Box<dyn Operator<(K, V)>>> {
+        self.reducer.inverse.as_ref()?;
+        let filter: Predicate<(K, V)> = match self.filter.clone() {
+            Some(first) => {
+                let second = Arc::clone(filter);
+                Arc::new(move |pair| first(pair) && second(pair))
+            }
+            None => Arc::clone(filter),
+        };
+        Some(Box::new(Sliding {
+            name: name.to_string(),
+            method: self.method,
+            panes: self.panes.clone(),
+            reducer: Arc::clone(&self.reducer),
+            filter: Some(filter),
+            span: self.span,
+            partitions: self.partitions,
+            kept: OnceLock::new(),
+        }))
+    }
+}
+
+/// The window at one time: brings the kept panes up to it and adds them up.
+struct Window<K, V, F, I> {
+    header: Header,
+    at: Time,
+    /// The window begins after this.
+    horizon: Time,
+    /// All panes of the window, for the case that the kept ones are of no use.
+    panes: Vec<(Time, Dataset<(K, V)>)>,
+    reducer: Arc<Reducer<F, I>>,
+    filter: Option<Predicate<(K, V)>>,
+    kept: Arc<[KeptPartition<K, V>]>,
+}
+
+impl<K: Key, V: Exchange, F, I> Window<K, V, F, I>
+where
+    F: Fn(V, V) -> V + Send + Sync + 'static,
+    I: Fn(V, V) -> V + Send + Sync + 'static,
+{
+    /// The panes that are not in what is kept as of `kept_at`.
+    fn new_panes(&self, kept_at: Option<Time>) -> impl Iterator<Item = &(Time, Dataset<(K, V)>)> {
+        let known = kept_at.map_or(0, |at| self.panes.partition_point(|(time, _)| *time <= at));
+        self.panes[known..].iter()
+    }
+
+    /// Brings panes that hold an earlier window up to this one.
+    fn advance<'t>(&'t self, kept: &mut Kept<K, V>, partition: usize, task: &TaskContext<'t>) -> Result<()> {
+        let reducer = &*self.reducer;
+        // Whatever can fail outside of the closures is done before anything is changed.
+        let entering: Vec<(Time, Partition<(K, V)>)> = self
+            .new_panes(kept.at)
+            .map(|(time, pane)| Ok((*time, gather(&**pane.lineage(), partition, task)?)))
+            .collect::<Result<_>>()?;
+        task.enter(self.header.origin());
+        if reducer.inverse.is_none() && kept.at.take().is_none() {
+            kept.panes = Panes::new();
+        }
+        // With an inverse function subtract first, then add, as Spark does. Without one, add first: panes are turned
+        // over together with the newest.
+        if reducer.inverse.is_some() {
+            kept.panes.pop_until(self.horizon, reducer);
+        }
+        for (time, records) in entering {
+            kept.panes.push(time, &records, reducer);
+        }
+        kept.panes.pop_until(self.horizon, reducer);
+        kept.panes.settle(|key, total| match &self.filter {
+            Some(filter) => filter(&(key.clone(), total.clone())),
+            None => true,
+        });
+        kept.at = Some(self.at);
+        Ok(())
+    }
+
+    /// The value of every key over the window, but for those that the filter hides.
+    fn totals(&self, panes: &Panes<K, V>) -> Vec<(K, V)> {
+        let pairs = panes.totals(&self.reducer.reduce).map(|(key, total)| (key.clone(), total));
+        match &self.filter {
+            Some(filter) => pairs.filter(|pair| filter(pair)).collect(),
+            None => pairs.collect(),
+        }
+    }
+
+    /// Brings what is kept up to this window and adds it up. What is kept is held no longer than that: what is done
+    /// with the totals may take its time.
+    fn current_totals<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<Vec<(K, V)>> {
+        let shared = &self.kept[partition];
+        let mut kept = lock(&shared.kept);
+        if kept.at.is_some_and(|at| at > self.at) {
+            // A later window was computed already, and somebody asks for this one again.
+            let mut own = Kept { at: None, panes: Panes::new() };
+            drop(kept);
+            self.advance(&mut own, partition, task)?;
+            return Ok(self.totals(&own.panes));
+        }
+        if kept.at != Some(self.at) {
+            let advanced = self.advance(&mut kept, partition, task);
+            shared.note(&kept);
+            advanced?;
+        }
+        Ok(self.totals(&kept.panes))
+    }
+}
+
+impl<K: Key, V: Exchange, F, I> Lineage<(K, V)> for Window<K, V, F, I>
+where
+    F: Fn(V, V) -> V + Send + Sync + 'static,
+    I: Fn(V, V) -> V + Send + Sync + 'static,
+{
+    fn compute<'t>(&'t self, partition: usize, task: &TaskContext<'t>, sink: &mut dyn Sink<(K, V)>) -> Result<Flow> {
+        task.enter(self.header.origin());
+        let mut totals = self.current_totals(partition, task)?.into_iter();
+        let mut out = Vec::with_capacity(chunk_len::<(K, V)>());
+        loop {
+            out.clear();
+            out.extend(totals.by_ref().take(chunk_len::<(K, V)>()));
+            if out.is_empty() {
+                return Ok(Flow::Continue(()));
+            }
+            if sink.push(Chunk::Owned(&mut out))?.is_break() {
+                return Ok(Flow::Break(()));
+            }
+        }
+    }
+}
+
+impl<K: Key, V: Exchange, F, I> AnyLineage for Window<K, V, F, I>
+where
+    F: Fn(V, V) -> V + Send + Sync + 'static,
+    I: Fn(V, V) -> V + Send + Sync + 'static,
+{
+    fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn partitions(&self) -> usize {
+        self.kept.len()
+    }
+
+    fn records(&self) -> Option<u64> {
+        let kept: usize = self.kept.iter().map(|kept| kept.keys.load(Ordering::Acquire)).sum();
+        let entering: Option<u64> = self.new_panes(self.oldest()).map(|(_, pane)| pane.lineage().records()).sum();
+        Some(kept as u64 + entering?)
+    }
+
+    fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
+        self.new_panes(self.oldest()).for_each(|(_, pane)| visit(pane.lineage().any()));
+    }
+
+    fn key_partitions(&self) -> Option<usize> {
+        Some(self.kept.len())
+    }
+}
+
+impl<K, V, F, I> Window<K, V, F, I> {
+    /// Up to which time every partition has its panes; `None` if one of them has nothing, or a later window.
+    fn oldest(&self) -> Option<Time> {
+        let kept_at = |kept: &KeptPartition<K, V>| match kept.at.load(Ordering::Acquire) {
+            i64::MIN => None,
+            micros => Some(Time::from_micros(micros)).filter(|at| *at <= self.at),
+        };
+        self.kept.iter().map(kept_at).min().flatten()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
