@@ -1,7 +1,11 @@
 //! Operations on datasets of pairs.
 
+mod cogroup;
+mod combine_by_key;
 mod group_by_key;
+mod join;
 mod reduce_by_key;
+mod top_k_by_value;
 mod values;
 
 pub use reduce_by_key::PairEmitter;
