@@ -5,6 +5,8 @@ mod combine_by_key;
 mod group_by_key;
 mod join;
 mod reduce_by_key;
+#[cfg(test)]
+mod tests;
 mod top_k_by_value;
 mod values;
 
