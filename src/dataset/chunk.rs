@@ -127,6 +127,17 @@ impl<'s, T> Emitter<'s, T> {
         }
     }
 
+    /// Sends records on for as long as somebody wants them.
+    #[inline]
+    pub(crate) fn emit_all(&mut self, records: impl IntoIterator<Item = T>) {
+        for record in records {
+            self.emit(record);
+            if self.is_done() {
+                return;
+            }
+        }
+    }
+
     /// Whether nobody wants more records: what is emitted from here on goes nowhere.
     #[inline]
     pub fn is_done(&self) -> bool {

@@ -1,7 +1,13 @@
 //! Operations on datasets of pairs.
 
+mod cogroup;
+mod combine_by_key;
 mod group_by_key;
+mod join;
 mod reduce_by_key;
+#[cfg(test)]
+mod tests;
+mod top_k_by_value;
 mod values;
 
 pub use reduce_by_key::PairEmitter;

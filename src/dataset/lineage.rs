@@ -91,6 +91,11 @@ impl Header {
         Header { name, site: Location::caller(), origin: OnceLock::new() }
     }
 
+    /// The dataset method that made the node.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// The operator of the graph that the node belongs to; of none, the dataset's method and the line that called it.
     pub(crate) fn origin(&self) -> &Origin {
         self.origin.get_or_init(|| Arc::new(self.own_origin()))

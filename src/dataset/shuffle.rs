@@ -22,8 +22,8 @@ use crate::error::Result;
 use crate::exec::{ShuffleId, TaskContext};
 use crate::id::Origin;
 use block::BlockOf;
-#[expect(unused_imports, reason = "the next to come is a sort")]
 pub(super) use scatter::Place;
+pub(super) use table::KeyTable;
 pub(crate) use transfer::ShuffleMap;
 use transfer::Transfer;
 pub(super) use write::MapWriter;
@@ -37,6 +37,10 @@ pub(crate) trait Aggregate: Send + Sync + 'static {
 
     /// Whether values may be combined before the shuffle: pointless where nothing gets smaller.
     const COMBINES: bool;
+
+    /// Whether the values of every partition make a combiner of their own, also those that crossed the shuffle
+    /// uncombined: what `create` begins with shows in the result.
+    const APART: bool = false;
 
     fn create(&self, value: Self::Value) -> Self::Combiner;
     fn merge_value(&self, combiner: &mut Self::Combiner, value: Self::Value);

@@ -333,6 +333,77 @@ fn a_source_is_asked_once_for_a_time() {
     assert_eq!(batches, [1000, 2000, 3000, 4000].map(Call::Batch));
 }
 
+/// A batch of the joins' vectors: the words, each with what the side pairs them with.
+fn side<V: Clone>(batches: [&[&str]; 4], value: V) -> [Vec<(String, V)>; 4] {
+    batches.map(|words| words.iter().map(|word| (word.to_string(), value.clone())).collect())
+}
+
+/// B-21 to B-25.
+#[track_caller]
+fn check_join<U: Data + Ord + Debug>(
+    id: &str,
+    sides: [[&[&str]; 4]; 2],
+    build: impl Fn(DStream<(String, i32)>, DStream<(String, char)>) -> DStream<(String, U)>,
+    expected: [Vec<(String, U)>; 4],
+) {
+    let mut expected = expected.to_vec();
+    expected.iter_mut().for_each(|batch| batch.sort());
+    for run in every_run() {
+        let [left, right] = sides;
+        let out = run.run2(side(left, 1), side(right, 'x'), &build).unwrap_or_else(|error| panic!("{id}: {error:?}"));
+        assert_eq!(out.sorted().batches(), expected, "{id} by {run:?}");
+    }
+}
+
+const JOINED: [[&[&str]; 4]; 2] = [[&["a", "b"], &["a", ""], &[""], &[]], [&["a", "b"], &["b", ""], &[], &[""]]];
+
+#[test]
+fn b_21_join() {
+    let both = (1, 'x');
+    let expected = [pairs([("a", both), ("b", both)]), pairs([("", both)]), vec![], vec![]];
+    check_join("B-21", JOINED, |left, right| left.join(&right), expected);
+}
+
+#[test]
+fn b_22_left_outer_join() {
+    let (both, left) = ((1, Some('x')), (1, None));
+    let expected = [pairs([("a", both), ("b", both)]), pairs([("", both), ("a", left)]), pairs([("", left)]), vec![]];
+    check_join("B-22", JOINED, |left, right| left.left_outer_join(&right), expected);
+}
+
+#[test]
+fn b_23_right_outer_join() {
+    let (both, right) = ((Some(1), 'x'), (None, 'x'));
+    let expected = [pairs([("a", both), ("b", both)]), pairs([("", both), ("b", right)]), vec![], pairs([("", right)])];
+    check_join("B-23", JOINED, |left, right| left.right_outer_join(&right), expected);
+}
+
+#[test]
+fn b_24_full_outer_join() {
+    let (both, left, right) = ((Some(1), Some('x')), (Some(1), None), (None, Some('x')));
+    let expected = [
+        pairs([("a", both), ("b", both)]),
+        pairs([("", both), ("a", left), ("b", right)]),
+        pairs([("", left)]),
+        pairs([("", right)]),
+    ];
+    check_join("B-24", JOINED, |left, right| left.full_outer_join(&right), expected);
+}
+
+#[test]
+fn b_25_cogroup() {
+    let sides: [[&[&str]; 4]; 2] =
+        [[&["a", "a", "b"], &["a", ""], &[""], &[]], [&["a", "a", "b"], &["b", ""], &[], &[]]];
+    let group = |ones, letters| (vec![1; ones], vec!['x'; letters]);
+    let expected = [
+        pairs([("a", group(2, 2)), ("b", group(1, 1))]),
+        pairs([("a", group(1, 0)), ("b", group(0, 1)), ("", group(1, 1))]),
+        pairs([("", group(1, 0))]),
+        vec![],
+    ];
+    check_join("B-25", sides, |left, right| left.cogroup(&right), expected);
+}
+
 /// Section 9: five collections, one a batch or all that is there.
 #[test]
 fn queue() {

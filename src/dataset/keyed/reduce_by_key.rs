@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::mem::needs_drop;
 use std::sync::Arc;
 
+use super::combine_by_key::{Combine, Copying, Taking};
 use crate::data::{Data, Exchange, Key, Partitions};
 use crate::dataset::shuffle::{Feed, MapWriter};
 use crate::dataset::{Aggregate, AnyLineage, Chunk, Dataset, Flow, Header, Lineage};
@@ -63,13 +64,7 @@ impl<K: Key, V: Exchange> Dataset<(K, V)> {
         f: impl Fn(V, V) -> V + Send + Sync + 'static,
         partitions: Partitions,
     ) -> Dataset<(K, V)> {
-        // `f` takes values. Plain ones are copied out of the table; others are taken out of an `Option`, which costs no
-        // room where the type has a niche, as strings and vectors do.
-        if needs_drop::<V>() {
-            self.aggregate_with(header, ReduceTaking(f, PhantomData), partitions)
-        } else {
-            self.aggregate_with(header, ReduceCopying(f, PhantomData), partitions)
-        }
+        self.combine_with(header, Reduce(f, PhantomData), partitions)
     }
 }
 
@@ -108,11 +103,11 @@ impl<T: Data> Dataset<T> {
         let header = Header::new("reduce_by_key_ref");
         let partitions = self.runtime().default_partitions();
         let feed = BorrowedPairs { parent: Arc::clone(self.lineage()), pairs, key: PhantomData::<fn(&Q) -> V> };
-        // As in `reduce_by_key_into`.
+        // As in `combine_with`.
         if needs_drop::<V>() {
-            self.shuffle(header, feed, ReduceTaking(f, PhantomData), partitions)
+            self.shuffle(header, feed, Taking(Reduce(f, PhantomData)), partitions)
         } else {
-            self.shuffle(header, feed, ReduceCopying(f, PhantomData), partitions)
+            self.shuffle(header, feed, Copying(Reduce(f, PhantomData)), partitions)
         }
     }
 }
@@ -170,13 +165,13 @@ where
     }
 }
 
-struct ReduceCopying<V, F>(F, PhantomData<fn() -> V>);
+/// The combination of a reduction: values are merged as they are.
+struct Reduce<V, F>(F, PhantomData<fn() -> V>);
 
-impl<V: Exchange, F: Fn(V, V) -> V + Send + Sync + 'static> Aggregate for ReduceCopying<V, F> {
+impl<V: Exchange, F: Fn(V, V) -> V + Send + Sync + 'static> Combine for Reduce<V, F> {
     type Value = V;
     type Combiner = V;
-    type Output = V;
-    const COMBINES: bool = true;
+    const APART: bool = false;
 
     #[inline]
     fn create(&self, value: V) -> V {
@@ -184,45 +179,12 @@ impl<V: Exchange, F: Fn(V, V) -> V + Send + Sync + 'static> Aggregate for Reduce
     }
 
     #[inline]
-    fn merge_value(&self, reduced: &mut V, value: V) {
-        *reduced = (self.0)(reduced.clone(), value);
+    fn merge_value(&self, reduced: V, value: V) -> V {
+        (self.0)(reduced, value)
     }
 
     #[inline]
-    fn merge_combiners(&self, reduced: &mut V, other: V) {
-        self.merge_value(reduced, other);
-    }
-
-    #[inline]
-    fn finish(&self, reduced: V) -> V {
-        reduced
-    }
-}
-
-struct ReduceTaking<V, F>(F, PhantomData<fn() -> V>);
-
-/// Between two calls there is a value; only a panic of the closure leaves none, and that is the end of the table.
-const PRESENT: &str = "a reduced value is present between calls";
-
-impl<V: Exchange, F: Fn(V, V) -> V + Send + Sync + 'static> Aggregate for ReduceTaking<V, F> {
-    type Value = V;
-    type Combiner = Option<V>;
-    type Output = V;
-    const COMBINES: bool = true;
-
-    fn create(&self, value: V) -> Option<V> {
-        Some(value)
-    }
-
-    fn merge_value(&self, reduced: &mut Option<V>, value: V) {
-        *reduced = Some((self.0)(reduced.take().expect(PRESENT), value));
-    }
-
-    fn merge_combiners(&self, reduced: &mut Option<V>, other: Option<V>) {
-        self.merge_value(reduced, other.expect(PRESENT));
-    }
-
-    fn finish(&self, reduced: Option<V>) -> V {
-        reduced.expect(PRESENT)
+    fn merge_combiners(&self, reduced: V, other: V) -> V {
+        (self.0)(reduced, other)
     }
 }

@@ -19,26 +19,21 @@ pub(super) fn merge<K: Key, A: Aggregate>(
     let buckets = blocks.iter().map(|block| block.buckets()).max().unwrap_or(0);
     let values: Vec<_> = blocks.iter().map(|block| split(&block.values, partitions, buckets)).collect();
     let combined: Vec<_> = blocks.iter().map(|block| split(&block.combined, partitions, buckets)).collect();
-    let mut table = KeyTable::new();
+    let (mut table, mut apart) = (KeyTable::new(), KeyTable::new());
     let mut out = Vec::with_capacity(chunk_len::<(K, A::Output)>());
     for bucket in 0..buckets {
-        let combiners: usize = combined.iter().map(|lists| len(lists, bucket)).max().unwrap_or(0);
-        let loose: usize = values.iter().map(|lists| len(lists, bucket)).sum();
+        let combiners: usize = combined.iter().map(|lists| list(lists, bucket).len()).max().unwrap_or(0);
+        let loose: usize = values.iter().map(|lists| list(lists, bucket).len()).sum();
         table.reserve(combiners + combiners / 4 + loose / 2);
         for (combined, values) in combined.iter().zip(&values) {
-            for entry in combined.get(bucket).map_or(&[][..], |list| list) {
-                let value = entry.value.clone();
-                table.merge_ref(entry.hash, &entry.key, value, |c| c, |c, other| aggregate.merge_combiners(c, other));
-            }
-            for entry in values.get(bucket).map_or(&[][..], |list| list) {
-                let value = entry.value.clone();
-                table.merge_ref(
-                    entry.hash,
-                    &entry.key,
-                    value,
-                    |v| aggregate.create(v),
-                    |c, v| aggregate.merge_value(c, v),
-                );
+            let (combined, values) = (list(combined, bucket), list(values, bucket));
+            if A::APART && !values.is_empty() && table.len() > 0 {
+                fill(&mut apart, aggregate, combined, values);
+                for entry in apart.drain() {
+                    table.merge(entry.hash, entry.key, entry.value, |c| c, |c, o| aggregate.merge_combiners(c, o));
+                }
+            } else {
+                fill(&mut table, aggregate, combined, values);
             }
         }
         let mut entries = table.drain();
@@ -76,6 +71,24 @@ fn split<K: Data, V: Data>(
     Cow::Owned(finer)
 }
 
-fn len<T>(lists: &[Vec<T>], bucket: usize) -> usize {
-    lists.get(bucket).map_or(0, Vec::len)
+/// Merges what one map task wrote for a bucket into a table.
+fn fill<K: Key, A: Aggregate>(
+    table: &mut KeyTable<K, A::Combiner>,
+    aggregate: &A,
+    combined: &[Entry<K, A::Combiner>],
+    values: &[Entry<K, A::Value>],
+) {
+    for entry in combined {
+        let value = entry.value.clone();
+        table.merge_ref(entry.hash, &entry.key, value, |c| c, |c, other| aggregate.merge_combiners(c, other));
+    }
+    for entry in values {
+        let value = entry.value.clone();
+        table.merge_ref(entry.hash, &entry.key, value, |v| aggregate.create(v), |c, v| aggregate.merge_value(c, v));
+    }
+}
+
+/// A bucket's list: a map task that passed no value on wrote none.
+fn list<T>(lists: &[Vec<T>], bucket: usize) -> &[T] {
+    lists.get(bucket).map_or(&[], |list| list)
 }

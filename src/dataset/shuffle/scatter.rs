@@ -110,6 +110,16 @@ impl<K: Key, V: Exchange> Dataset<(K, V)> {
         }
         self.scatter_with(header, ByKey(partitions.get()), partitions)
     }
+
+    /// The partitions to bring this dataset and others of these layouts together in: those that all of them lie in; else
+    /// the most that one of them lies in, if that is not less than the default.
+    pub(in crate::dataset) fn common_layout(&self, others: &[Option<usize>]) -> Partitions {
+        let own = self.lineage().key_partitions();
+        let default = self.runtime().default_partitions();
+        let most = others.iter().copied().fold(own, Option::max).map(Partitions::new);
+        let lie_alike = others.iter().all(|other| *other == own);
+        most.filter(|most| lie_alike || most.get() >= default.get()).unwrap_or(default)
+    }
 }
 
 struct RoundRobin(usize);

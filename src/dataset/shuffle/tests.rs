@@ -54,6 +54,22 @@ fn check(parts: &[Pairs]) {
             let grouped = dataset.group_by_key().collect().unwrap();
             assert_eq!(grouped.into_iter().collect::<BTreeMap<_, _>>(), groups, "values keep their order");
 
+            // A zero that shows: it is there once for each key and partition that has the key.
+            let zero = || vec![u64::MAX];
+            let push = |mut values: Vec<u64>, value| {
+                values.push(value);
+                values
+            };
+            let folded = dataset.aggregate_by_key(zero(), push, |a, b| [a, b].concat()).collect().unwrap();
+            let mut expected: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+            for part in parts {
+                let mut of_part: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+                part.iter().for_each(|(key, n)| of_part.entry(key.clone()).or_insert_with(zero).push(*n));
+                of_part.into_iter().for_each(|(key, values)| expected.entry(key).or_default().extend(values));
+            }
+            assert_eq!(folded.len(), expected.len());
+            assert_eq!(folded.into_iter().collect::<BTreeMap<_, _>>(), expected, "every partition begins with zero");
+
             // However often it runs, and whatever carries the blocks: the same records in the same order.
             assert_eq!(in_order.get_or_insert_with(|| reduced.clone()), &reduced);
             assert_eq!(dataset.reduce_by_key(|a, b| a + b).collect_partitions().unwrap(), reduced);
