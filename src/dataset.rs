@@ -7,8 +7,11 @@ mod chunk;
 mod keyed;
 mod lineage;
 mod narrow;
+mod random;
 mod read;
+mod sets;
 mod shuffle;
+mod sort;
 mod stage;
 
 use std::fmt;
@@ -28,6 +31,7 @@ pub use chunk::Emitter;
 pub use keyed::PairEmitter;
 pub use narrow::PartitionIter;
 pub use read::ReadPartition;
+pub use sort::SortOrder;
 
 /// The records of one batch: partitions, and the recipe that computes them when an action asks for them.
 ///

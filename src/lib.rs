@@ -74,8 +74,8 @@ pub mod testing;
 mod time;
 
 pub use context::{StreamingContext, StreamingContextBuilder};
-pub use data::{Data, Exchange, Key, Partitions};
-pub use dataset::{Dataset, Emitter, PairEmitter, PartitionIter, ReadPartition};
+pub use data::{Data, Exchange, Key, Partitions, TotalOrder};
+pub use dataset::{Dataset, Emitter, PairEmitter, PartitionIter, ReadPartition, SortOrder};
 pub use dstream::{Batch, DStream};
 pub use error::{Error, ErrorKind, Result};
 pub use id::StreamId;

@@ -35,7 +35,13 @@ impl<T: Data> Dataset<T> {
     ///
     /// As [`collect`](Dataset::collect).
     pub fn count(&self) -> Result<u64> {
-        let counts = self.run(|lineage, partition, task| {
+        let partitions: Vec<usize> = (0..self.num_partitions()).collect();
+        Ok(self.count_on(&partitions)?.iter().sum())
+    }
+
+    /// How many records each of the given partitions has.
+    pub(super) fn count_on(&self, partitions: &[usize]) -> Result<Vec<u64>> {
+        self.run_on(partitions, |lineage, partition, task| {
             if let Some(records) = lineage.in_memory(partition) {
                 return Ok(records.len() as u64);
             }
@@ -45,8 +51,7 @@ impl<T: Data> Dataset<T> {
                 Flow::Continue(())
             })?;
             Ok(count)
-        })?;
-        Ok(counts.iter().sum())
+        })
     }
 
     /// Whether there is no record. Looks at one partition after the other.

@@ -151,6 +151,19 @@ impl<'s, T> Emitter<'s, T> {
     }
 }
 
+/// Sends all records on, or as many of them as somebody wants.
+impl<T> Extend<T> for Emitter<'_, T> {
+    #[inline]
+    fn extend<I: IntoIterator<Item = T>>(&mut self, records: I) {
+        for record in records {
+            self.emit(record);
+            if self.is_done() {
+                return;
+            }
+        }
+    }
+}
+
 impl<T> std::fmt::Debug for Emitter<'_, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Emitter({} buffered)", self.buffer.len())

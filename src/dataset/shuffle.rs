@@ -22,7 +22,6 @@ use crate::error::Result;
 use crate::exec::{ShuffleId, TaskContext};
 use crate::id::Origin;
 use block::BlockOf;
-#[expect(unused_imports, reason = "the next to come is a sort")]
 pub(super) use scatter::Place;
 pub(crate) use transfer::ShuffleMap;
 use transfer::Transfer;

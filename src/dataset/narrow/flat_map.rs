@@ -24,8 +24,8 @@ impl<T: Data> Dataset<T> {
         f: impl Fn(T) -> I + Send + Sync + 'static,
     ) -> Dataset<U> {
         let expand = move |chunk: Chunk<'_, T>, out: &mut Emitter<'_, U>| match chunk {
-            Chunk::Owned(records) => records.drain(..).for_each(|record| emit_all(f(record), out)),
-            Chunk::Shared(records) => records.iter().for_each(|record| emit_all(f(record.clone()), out)),
+            Chunk::Owned(records) => records.drain(..).for_each(|record| out.extend(f(record))),
+            Chunk::Shared(records) => records.iter().for_each(|record| out.extend(f(record.clone()))),
         };
         self.derive(FlatMap::new(Header::new("flat_map"), self, expand))
     }
@@ -48,15 +48,6 @@ impl<T: Data> Dataset<T> {
             chunk.as_slice().iter().for_each(|record| f(record, out));
         };
         self.derive(FlatMap::new(Header::new("flat_map_ref"), self, expand))
-    }
-}
-
-fn emit_all<U>(records: impl IntoIterator<Item = U>, out: &mut Emitter<'_, U>) {
-    for record in records {
-        out.emit(record);
-        if out.is_done() {
-            return;
-        }
     }
 }
 
