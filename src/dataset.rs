@@ -28,7 +28,7 @@ pub(crate) use shuffle::Aggregate;
 pub(crate) use stage::gather;
 
 pub use chunk::Emitter;
-pub use keyed::PairEmitter;
+pub use keyed::{PairEmitter, ValueEmitter};
 pub use narrow::PartitionIter;
 pub use read::ReadPartition;
 pub use sort::SortOrder;
