@@ -3,6 +3,7 @@
 //! Knows nothing of streams or of time. An operation that looks at one batch lives here; a stream lifts it.
 
 mod action;
+mod approx_distinct;
 mod chunk;
 mod keyed;
 mod lineage;
@@ -27,6 +28,7 @@ pub(crate) use narrow::Partition;
 pub(crate) use shuffle::Aggregate;
 pub(crate) use stage::gather;
 
+pub use action::{LocalIterator, Number, Stats};
 pub use chunk::Emitter;
 pub use keyed::{PairEmitter, ValueEmitter};
 pub use narrow::PartitionIter;

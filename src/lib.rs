@@ -75,7 +75,9 @@ mod time;
 
 pub use context::{StreamingContext, StreamingContextBuilder};
 pub use data::{Data, Exchange, Key, Partitions, TotalOrder};
-pub use dataset::{Dataset, Emitter, PairEmitter, PartitionIter, ReadPartition, SortOrder, ValueEmitter};
+pub use dataset::{
+    Dataset, Emitter, LocalIterator, Number, PairEmitter, PartitionIter, ReadPartition, SortOrder, Stats, ValueEmitter,
+};
 pub use dstream::{Batch, DStream};
 pub use error::{Error, ErrorKind, Result};
 pub use id::StreamId;
