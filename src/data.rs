@@ -1,8 +1,9 @@
 //! What records, keys and values must be.
 
+use std::cmp::Ordering;
 use std::hash::Hash;
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// A record of a stream: it can be cloned, sent to another thread and kept.
 ///
@@ -68,6 +69,41 @@ impl Partitions {
         wrong.then(|| format!("{partitions} partitions: there can be 1 to {KEY_GROUPS}"))
     }
 }
+
+/// A float in the order of [`f64::total_cmp`], for whatever asks for an order: `sort_by`, `top_by`, `max_by`.
+///
+/// Numbers come in their order, `-0.0` before `0.0`; NaN comes at the end, or, with a sign, at the start.
+///
+/// # Examples
+///
+/// ```
+/// use tidemill::TotalOrder;
+///
+/// let highest = [7.1, 9.9, 1.2].into_iter().map(TotalOrder).max();
+/// assert_eq!(highest, Some(TotalOrder(9.9)));
+/// ```
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct TotalOrder(pub f64);
+
+impl Ord for TotalOrder {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl PartialOrd for TotalOrder {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for TotalOrder {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for TotalOrder {}
 
 /// How many groups the keys of a stream fall into. Groups map to partitions; a partition never has less than one, so
 /// this bounds the partitions of a shuffle.

@@ -3,12 +3,16 @@
 //! Knows nothing of streams or of time. An operation that looks at one batch lives here; a stream lifts it.
 
 mod action;
+mod approx_distinct;
 mod chunk;
 mod keyed;
 mod lineage;
 mod narrow;
+mod random;
 mod read;
+mod sets;
 mod shuffle;
+mod sort;
 mod stage;
 
 use std::fmt;
@@ -24,10 +28,12 @@ pub(crate) use narrow::Partition;
 pub(crate) use shuffle::Aggregate;
 pub(crate) use stage::gather;
 
+pub use action::{LocalIterator, Number, Stats};
 pub use chunk::Emitter;
-pub use keyed::PairEmitter;
+pub use keyed::{PairEmitter, ValueEmitter};
 pub use narrow::PartitionIter;
 pub use read::ReadPartition;
+pub use sort::SortOrder;
 
 /// The records of one batch: partitions, and the recipe that computes them when an action asks for them.
 ///

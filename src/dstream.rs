@@ -14,6 +14,7 @@ mod node;
 mod planning;
 mod slice;
 mod stateless;
+mod together;
 mod windowed;
 
 use std::fmt;
@@ -31,7 +32,7 @@ pub use foreach::Batch;
 pub(crate) use graph::{DStreamGraph, GraphBuilder};
 pub(crate) use job::Job;
 use node::{AnyNode, Edge, Member, Node};
-pub use stateless::{AsDStream, StreamSet, Together};
+pub use together::{AsDStream, StreamSet, Together};
 
 /// A stream of batches: at every multiple of its slide duration it has a [`Dataset`].
 ///
@@ -255,31 +256,15 @@ impl<T: Data> DStream<T> {
         self.attach(Lift { name, parent: self.clone(), needs_batch: true, f })
     }
 
-    /// A stream each of whose batches is made from those of this stream and of `other` at the same time, which both have
-    /// to be there.
+    /// A stream each of whose batches is made from those of `streams` at the same time, which all have to be there.
     #[track_caller]
-    fn lift_with<W: Data, U: Data>(
+    fn lift_all<S: StreamSet, U: Data>(
         &self,
         name: &'static str,
-        other: &DStream<W>,
-        f: impl Fn(Dataset<T>, Dataset<W>) -> Dataset<U> + Send + Sync + 'static,
+        streams: S,
+        f: impl Fn(S::Datasets) -> Dataset<U> + Send + Sync + 'static,
     ) -> DStream<U> {
-        self.check_same_slide(other);
-        let (left, right) = (self.clone(), other.clone());
-        self.lift_all(name, vec![self.edge(), other.edge()], move |at| {
-            Ok(f(left.expect_at(at, name)?, right.expect_at(at, name)?))
-        })
-    }
-
-    /// A stream each of whose batches is made by `f`, which asks `parents`, this stream among them, for theirs.
-    #[track_caller]
-    fn lift_all<U: Data>(
-        &self,
-        name: &'static str,
-        parents: Vec<Edge>,
-        f: impl Fn(Time) -> Result<Dataset<U>> + Send + Sync + 'static,
-    ) -> DStream<U> {
-        self.attach(LiftAll { name, slide: self.slide(), parents, f })
+        streams.together().lift(name, &self.graph, false, move |batches, _| Ok(f(batches)), Location::caller())
     }
 }
 
@@ -310,31 +295,5 @@ impl<T: Data, U: Data, F: Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static> 
             return self.parent.expect_at(at, self.name).map(|batch| Some((self.f)(batch)));
         }
         Ok(self.parent.at(at)?.map(&self.f))
-    }
-}
-
-/// An operation of `dataset` on the batches of several streams.
-struct LiftAll<F> {
-    name: &'static str,
-    slide: Duration,
-    parents: Vec<Edge>,
-    f: F,
-}
-
-impl<U: Data, F: Fn(Time) -> Result<Dataset<U>> + Send + Sync + 'static> Operator<U> for LiftAll<F> {
-    fn name(&self) -> &str {
-        self.name
-    }
-
-    fn slide(&self) -> Duration {
-        self.slide
-    }
-
-    fn parents(&self) -> Vec<Edge> {
-        self.parents.clone()
-    }
-
-    fn compute(&self, at: Time) -> Result<Option<Dataset<U>>> {
-        (self.f)(at).map(Some)
     }
 }

@@ -74,8 +74,10 @@ pub mod testing;
 mod time;
 
 pub use context::{StreamingContext, StreamingContextBuilder};
-pub use data::{Data, Exchange, Key, Partitions};
-pub use dataset::{Dataset, Emitter, PairEmitter, PartitionIter, ReadPartition};
+pub use data::{Data, Exchange, Key, Partitions, TotalOrder};
+pub use dataset::{
+    Dataset, Emitter, LocalIterator, Number, PairEmitter, PartitionIter, ReadPartition, SortOrder, Stats, ValueEmitter,
+};
 pub use dstream::{AsDStream, Batch, DStream, StreamSet};
 pub use error::{Error, ErrorKind, Result};
 pub use id::StreamId;

@@ -1,11 +1,22 @@
 //! What makes a dataset run. An action returns when all its tasks have ended, with the error of the one that failed.
 
+mod by_key;
+mod fold;
+mod histogram;
+mod local_iterator;
+mod ordered;
+mod stats;
+mod take_sample;
+
 use std::mem::take;
 
 use super::{Chunk, Dataset, Flow, Lineage, PartitionIter, stage};
 use crate::data::Data;
 use crate::error::Result;
 use crate::exec::TaskContext;
+
+pub use local_iterator::LocalIterator;
+pub use stats::{Number, Stats};
 
 impl<T: Data> Dataset<T> {
     /// All records, partition after partition.
@@ -35,7 +46,13 @@ impl<T: Data> Dataset<T> {
     ///
     /// As [`collect`](Dataset::collect).
     pub fn count(&self) -> Result<u64> {
-        let counts = self.run(|lineage, partition, task| {
+        let partitions: Vec<usize> = (0..self.num_partitions()).collect();
+        Ok(self.count_on(&partitions)?.iter().sum())
+    }
+
+    /// How many records each of the given partitions has.
+    pub(super) fn count_on(&self, partitions: &[usize]) -> Result<Vec<u64>> {
+        self.run_on(partitions, |lineage, partition, task| {
             if let Some(records) = lineage.in_memory(partition) {
                 return Ok(records.len() as u64);
             }
@@ -45,8 +62,7 @@ impl<T: Data> Dataset<T> {
                 Flow::Continue(())
             })?;
             Ok(count)
-        })?;
-        Ok(counts.iter().sum())
+        })
     }
 
     /// Whether there is no record. Looks at one partition after the other.
@@ -141,14 +157,8 @@ impl<T: Data> Dataset<T> {
         merge: impl Fn(A, A) -> A,
     ) -> Result<A> {
         let start = zero.clone();
-        let parts = self.run(|lineage, partition, task| {
-            let mut folded = Some(start.clone());
-            each_chunk(lineage, partition, task, |chunk| {
-                folded = take(&mut folded).map(|folded| chunk.fold(folded, &fold));
-                Flow::Continue(())
-            })?;
-            Ok(folded)
-        })?;
+        let parts =
+            self.run(|lineage, partition, task| fold_partition(lineage, partition, task, start.clone(), &fold))?;
         Ok(parts.into_iter().flatten().fold(zero, merge))
     }
 
@@ -175,9 +185,57 @@ impl<T: Data> Dataset<T> {
     ///
     /// What `f` returns, after the task was tried again as often as the context allows: `f` may see a partition twice.
     pub fn foreach_partition(&self, f: impl Fn(PartitionIter<T>) -> Result<()> + Send + Sync) -> Result<()> {
-        self.run(|lineage, partition, task| f(PartitionIter::new(stage::gather(lineage, partition, task)?)))?;
+        self.foreach_partition_with_index(|_, records| f(records))
+    }
+
+    /// As [`foreach_partition`](Dataset::foreach_partition), with the number of the partition, from 0 on: Spark's
+    /// `TaskContext.partitionId`. A batch that is computed again has the same records in the same partitions, so what
+    /// is written under the time of the batch and this number can be written twice and is there once.
+    ///
+    /// # Errors
+    ///
+    /// As [`foreach_partition`](Dataset::foreach_partition).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use std::sync::Mutex;
+    ///
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let store = Mutex::new(BTreeMap::new());
+    /// let write = |part: usize, records: Vec<i32>| drop(store.lock().unwrap().insert(part, records));
+    /// let numbers = context.parallelize(1..=3, 2);
+    /// for _try in 0..2 {
+    ///     numbers.foreach_partition_with_index(|part, records| Ok(write(part, records.collect())))?;
+    /// }
+    /// assert_eq!(*store.lock().unwrap(), [(0, vec![1]), (1, vec![2, 3])].into());
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn foreach_partition_with_index(
+        &self,
+        f: impl Fn(usize, PartitionIter<T>) -> Result<()> + Send + Sync,
+    ) -> Result<()> {
+        self.run(|lineage, partition, task| {
+            f(partition, PartitionIter::new(stage::gather(lineage, partition, task)?))
+        })?;
         Ok(())
     }
+}
+
+fn fold_partition<'t, T: Data, A>(
+    lineage: &'t dyn Lineage<T>,
+    partition: usize,
+    task: &TaskContext<'t>,
+    zero: A,
+    fold: impl Fn(A, T) -> A,
+) -> Result<Option<A>> {
+    let mut folded = Some(zero);
+    each_chunk(lineage, partition, task, |chunk| {
+        folded = take(&mut folded).map(|folded| chunk.fold(folded, &fold));
+        Flow::Continue(())
+    })?;
+    Ok(folded)
 }
 
 fn reduce_partition<'t, T: Data>(

@@ -127,17 +127,6 @@ impl<'s, T> Emitter<'s, T> {
         }
     }
 
-    /// Sends records on for as long as somebody wants them.
-    #[inline]
-    pub(crate) fn emit_all(&mut self, records: impl IntoIterator<Item = T>) {
-        for record in records {
-            self.emit(record);
-            if self.is_done() {
-                return;
-            }
-        }
-    }
-
     /// Whether nobody wants more records: what is emitted from here on goes nowhere.
     #[inline]
     pub fn is_done(&self) -> bool {
@@ -159,6 +148,19 @@ impl<'s, T> Emitter<'s, T> {
             self.flush();
         }
         self.state
+    }
+}
+
+/// Sends all records on, or as many of them as somebody wants.
+impl<T> Extend<T> for Emitter<'_, T> {
+    #[inline]
+    fn extend<I: IntoIterator<Item = T>>(&mut self, records: I) {
+        for record in records {
+            self.emit(record);
+            if self.is_done() {
+                return;
+            }
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::shuffle::ShuffleMap;
 use super::{Flow, Partition, Sink};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::exec::TaskContext;
 use crate::id::{OperatorId, Origin};
 
@@ -99,6 +99,11 @@ impl Header {
     /// The operator of the graph that the node belongs to; of none, the dataset's method and the line that called it.
     pub(crate) fn origin(&self) -> &Origin {
         self.origin.get_or_init(|| Arc::new(self.own_origin()))
+    }
+
+    /// The error of an operation that was called with something it cannot do.
+    pub(crate) fn mistake(&self, said: impl Into<String>) -> Error {
+        Error::new(ErrorKind::Graph, said).within_operator(|| self.origin().to_string())
     }
 
     fn own_origin(&self) -> Origin {

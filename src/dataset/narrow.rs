@@ -1,14 +1,20 @@
 //! Operations that look at one partition at a time. They are fused: a chain of them is one task.
 
 mod broken;
+mod cartesian;
+mod coalesce;
 mod filter;
 mod flat_map;
+mod inspect;
 mod map;
 mod map_partitions;
 mod memory;
 mod persist;
 mod same_keys;
+mod sample;
 mod union;
+mod zip;
+mod zip_with_index;
 
 pub use map_partitions::PartitionIter;
 pub(in crate::dataset) use memory::push_shared;

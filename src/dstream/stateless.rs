@@ -1,8 +1,8 @@
 //! Operators that look at one batch at a time, on records of any type.
 
+mod distinct;
 mod narrow;
+mod partitions;
 mod reduce;
 mod transform;
 mod union;
-
-pub use transform::{AsDStream, StreamSet, Together};

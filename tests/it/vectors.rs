@@ -54,10 +54,42 @@ fn b_3_filter() {
 }
 
 #[test]
+fn b_4_glom() {
+    let lists = |[a, b, c, d]: [i32; 4]| vec![vec![a, b], vec![c, d]];
+    let expected = [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]].map(lists);
+    assert_eq!(TestRun::new().partitions(2).run(one_to_twelve(), |numbers| numbers.glom()).unwrap(), expected, "B-4");
+}
+
+#[test]
 fn b_5_map_partitions() {
     let run = TestRun::new().partitions(2);
     let sums = run.run(one_to_twelve(), |numbers| numbers.map_partitions(|part| [part.sum::<i32>()])).unwrap();
     assert_eq!(sums, [vec![3, 7], vec![11, 15], vec![19, 23]], "B-5");
+}
+
+/// Runs a repartition in both kinds of shuffle and compares the number of partitions and what is in them.
+#[track_caller]
+fn check_repartition(id: &str, from: usize, to: usize) {
+    let hundreds = [1..=100, 101..=200, 201..=300].map(Vec::from_iter);
+    for run in [TestRun::new().partitions(from), TestRun::new().partitions(from).encoded_shuffle()] {
+        let lists = run.run(hundreds.clone(), |numbers| numbers.repartition(to).glom()).unwrap();
+        for (batch, expected) in lists.batches().iter().zip(&hundreds) {
+            let mut records = batch.concat();
+            records.sort();
+            assert_eq!((batch.len(), &records), (to, expected), "{id} by {run:?}");
+        }
+        assert_eq!(lists.batches().len(), hundreds.len(), "{id} by {run:?}");
+    }
+}
+
+#[test]
+fn b_6_repartition_to_more() {
+    check_repartition("B-6", 2, 5);
+}
+
+#[test]
+fn b_7_repartition_to_fewer() {
+    check_repartition("B-7", 5, 2);
 }
 
 #[test]
@@ -81,6 +113,13 @@ fn b_10_reduce() {
 fn b_11_count() {
     let growing = [vec![], vec![1], vec![1, 2], vec![1, 2, 3], vec![1, 2, 3, 4]];
     check_list("B-11", growing, |numbers| numbers.count(), [vec![0], vec![1], vec![2], vec![3], vec![4]]);
+}
+
+#[test]
+fn b_12_count_by_value() {
+    let input = [vec![1], vec![1, 1, 1], vec![1, 2], vec![1, 1, 2, 2]];
+    let counts = [vec![(1, 1)], vec![(1, 3)], vec![(1, 1), (2, 1)], vec![(1, 2), (2, 2)]];
+    check_set("B-12", input, |numbers| numbers.count_by_value(), counts);
 }
 
 #[test]
@@ -313,6 +352,9 @@ fn operators_that_do_without_a_batch() {
     check(input(), &times, |numbers| numbers.reduce(|a, b| a + b));
     check(input(), &times, |numbers| numbers.map(|n| (n, n)).reduce_by_key(|a, b| a + b));
     check(input(), &times, |numbers| numbers.map(|n| (n, n)).group_by_key());
+    check(input(), &times, |numbers| numbers.glom());
+    check(input(), &times, |numbers| numbers.distinct());
+    check(input(), &times, |numbers| numbers.count_by_value());
     let every = [1000, 2000, 3000, 4000, 5000, 6000].map(at);
     check(input(), &every, |numbers| numbers.window(SECOND, SECOND));
 }

@@ -252,7 +252,7 @@ impl<K: Key, G: Default + Data> Lineage<(K, G)> for Cogroup<K, G> {
         self.sides.iter().try_for_each(|side| side.gather(partition, task, origin, &mut groups))?;
         task.enter(origin);
         let mut out = Emitter::new(sink);
-        out.emit_all(groups.drain().map(|group| (group.key, group.value)));
+        out.extend(groups.drain().map(|group| (group.key, group.value)));
         out.finish()
     }
 }

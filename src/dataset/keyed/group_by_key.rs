@@ -42,6 +42,47 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
     }
 }
 
+impl<T: Data> Dataset<T> {
+    /// Gathers the records for which `f` says the same. Every key comes once, in no particular order, with its records
+    /// in the order of their partitions.
+    ///
+    /// All records of a key are in memory at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let by_rest = context.parallelize(1..=5, 2).group_by(|n| n % 2).sort_by_key();
+    /// assert_eq!(by_rest.collect()?, [(0, vec![2, 4]), (1, vec![1, 3, 5])]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn group_by<K: Key>(&self, f: impl Fn(&T) -> K + Send + Sync + 'static) -> Dataset<(K, Vec<T>)>
+    where
+        T: Exchange,
+    {
+        self.group_by_with(f, self.runtime().default_partitions())
+    }
+
+    /// As [`group_by`](Dataset::group_by), into so many partitions.
+    ///
+    /// # Errors
+    ///
+    /// Of every action, if the number is not from 1 to 4096.
+    #[track_caller]
+    pub fn group_by_with<K: Key>(
+        &self,
+        f: impl Fn(&T) -> K + Send + Sync + 'static,
+        partitions: Partitions,
+    ) -> Dataset<(K, Vec<T>)>
+    where
+        T: Exchange,
+    {
+        let keyed = self.map_into(Header::new("group_by"), move |record| (f(&record), record));
+        keyed.aggregate_with(Header::new("group_by"), Group(PhantomData), partitions)
+    }
+}
+
 struct Group<V>(PhantomData<fn() -> V>);
 
 impl<V: Exchange> Aggregate for Group<V> {

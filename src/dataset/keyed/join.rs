@@ -313,7 +313,7 @@ where
         task.enter(origin);
         if self.keep.right {
             let alone = index.into_records().zip(has_partner).filter(|(_, has_partner)| !has_partner);
-            out.emit_all(alone.filter_map(|((key, value), _)| Some((key, (self.pair)(None, Some(value))?))));
+            out.extend(alone.filter_map(|((key, value), _)| Some((key, (self.pair)(None, Some(value))?))));
         }
         out.finish()
     }

@@ -100,7 +100,19 @@ impl<T: Data> Dataset<T> {
     where
         Q: Hash + Eq + ToOwned<Owned: Key> + ?Sized + 'static,
     {
-        let header = Header::new("reduce_by_key_ref");
+        self.reduce_by_key_ref_into(Header::new("reduce_by_key_ref"), pairs, f)
+    }
+
+    /// [`reduce_by_key_ref`](Dataset::reduce_by_key_ref), under the name of the operation it is a part of.
+    pub(super) fn reduce_by_key_ref_into<Q, V: Exchange>(
+        &self,
+        header: Header,
+        pairs: impl Fn(&T, &mut PairEmitter<'_, Q, V>) + Send + Sync + 'static,
+        f: impl Fn(V, V) -> V + Send + Sync + 'static,
+    ) -> Dataset<(Q::Owned, V)>
+    where
+        Q: Hash + Eq + ToOwned<Owned: Key> + ?Sized + 'static,
+    {
         let partitions = self.runtime().default_partitions();
         let feed = BorrowedPairs { parent: Arc::clone(self.lineage()), pairs, key: PhantomData::<fn(&Q) -> V> };
         // As in `combine_with`.
@@ -120,6 +132,12 @@ impl<Q: ?Sized, V> PairEmitter<'_, Q, V> {
     #[inline]
     pub fn emit(&mut self, key: &Q, value: V) {
         (self.0)(key, value);
+    }
+
+    /// What takes the pairs.
+    #[inline]
+    pub(super) fn writer(&mut self) -> &mut dyn FnMut(&Q, V) {
+        self.0
     }
 }
 

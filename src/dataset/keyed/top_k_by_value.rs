@@ -80,7 +80,7 @@ impl<K: Data, V: Data + Ord> Lineage<(K, V)> for TopKByValue<K, V> {
         })?;
         task.enter(origin);
         let mut out = Emitter::new(sink);
-        out.emit_all(largest.heap.into_sorted_vec().into_iter().map(|ranked| (ranked.key, ranked.value)));
+        out.extend(largest.heap.into_sorted_vec().into_iter().map(|ranked| (ranked.key, ranked.value)));
         out.finish()
     }
 }

@@ -1,7 +1,37 @@
 use crate::data::Data;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Header};
 
 impl<K: Data, V: Data> Dataset<(K, V)> {
+    /// The keys, one for each pair. Partitions and order stay.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let pairs = context.parallelize([("a", 1), ("b", 2), ("a", 3)], 2);
+    /// assert_eq!(pairs.keys().collect()?, ["a", "b", "a"]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn keys(&self) -> Dataset<K> {
+        self.map_into(Header::new("keys"), |(key, _)| key)
+    }
+
+    /// The values, one for each pair. Partitions and order stay.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let pairs = context.parallelize([("a", 1), ("b", 2), ("a", 3)], 2);
+    /// assert_eq!(pairs.values().collect()?, [1, 2, 3]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn values(&self) -> Dataset<V> {
+        self.map_into(Header::new("values"), |(_, value)| value)
+    }
+
     /// Puts every value through `f` and leaves the keys. Partitions and order stay.
     ///
     /// # Examples

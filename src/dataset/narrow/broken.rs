@@ -2,7 +2,7 @@ use std::marker::PhantomData;
 
 use crate::data::Data;
 use crate::dataset::{AnyLineage, Dataset, Flow, Header, Lineage, Sink};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::exec::TaskContext;
 
 impl<T: Data> Dataset<T> {
@@ -21,7 +21,7 @@ struct Broken<U> {
 
 impl<U> Broken<U> {
     fn error(&self) -> Error {
-        Error::new(ErrorKind::Graph, &self.mistake).within_operator(|| self.header.origin().to_string())
+        self.header.mistake(&self.mistake)
     }
 }
 

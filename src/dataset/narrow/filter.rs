@@ -20,7 +20,16 @@ impl<T: Data> Dataset<T> {
     /// ```
     #[track_caller]
     pub fn filter(&self, predicate: impl Fn(&T) -> bool + Send + Sync + 'static) -> Dataset<T> {
-        self.derive(Filter { header: Header::new("filter"), parent: Arc::clone(self.lineage()), predicate })
+        self.filter_into(Header::new("filter"), predicate)
+    }
+
+    /// [`filter`](Dataset::filter), under the name of the operation it is a part of.
+    pub(in crate::dataset) fn filter_into(
+        &self,
+        header: Header,
+        predicate: impl Fn(&T) -> bool + Send + Sync + 'static,
+    ) -> Dataset<T> {
+        self.derive(Filter { header, parent: Arc::clone(self.lineage()), predicate })
     }
 }
 

@@ -24,8 +24,8 @@ impl<T: Data> Dataset<T> {
         f: impl Fn(T) -> I + Send + Sync + 'static,
     ) -> Dataset<U> {
         let expand = move |chunk: Chunk<'_, T>, out: &mut Emitter<'_, U>| match chunk {
-            Chunk::Owned(records) => records.drain(..).for_each(|record| out.emit_all(f(record))),
-            Chunk::Shared(records) => records.iter().for_each(|record| out.emit_all(f(record.clone()))),
+            Chunk::Owned(records) => records.drain(..).for_each(|record| out.extend(f(record))),
+            Chunk::Shared(records) => records.iter().for_each(|record| out.extend(f(record.clone()))),
         };
         self.derive(FlatMap::new(Header::new("flat_map"), self, expand))
     }

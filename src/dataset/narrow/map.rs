@@ -20,7 +20,31 @@ impl<T: Data> Dataset<T> {
     /// ```
     #[track_caller]
     pub fn map<U: Data>(&self, f: impl Fn(T) -> U + Send + Sync + 'static) -> Dataset<U> {
-        self.derive(Map { header: Header::new("map"), parent: Arc::clone(self.lineage()), f, record: PhantomData })
+        self.map_into(Header::new("map"), f)
+    }
+
+    /// Makes pairs of the records: each with the key that `f` says. Partitions and order stay.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let by_length = context.parallelize(["ebb", "flood"], 1).key_by(|tide| tide.len());
+    /// assert_eq!(by_length.collect()?, [(3, "ebb"), (5, "flood")]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn key_by<K: Data>(&self, f: impl Fn(&T) -> K + Send + Sync + 'static) -> Dataset<(K, T)> {
+        self.map_into(Header::new("key_by"), move |record| (f(&record), record))
+    }
+
+    /// [`map`](Dataset::map), under the name of the operation it is a part of.
+    pub(in crate::dataset) fn map_into<U: Data>(
+        &self,
+        header: Header,
+        f: impl Fn(T) -> U + Send + Sync + 'static,
+    ) -> Dataset<U> {
+        self.derive(Map { header, parent: Arc::clone(self.lineage()), f, record: PhantomData })
     }
 }
 

@@ -6,6 +6,7 @@ use crate::data::Data;
 use crate::dataset::{AnyLineage, Chunk, Dataset, Emitter, Flow, Header, Lineage, Partition, Sink, stage};
 use crate::error::Result;
 use crate::exec::TaskContext;
+use crate::id::Origin;
 
 impl<T: Data> Dataset<T> {
     /// Replaces every partition by what `f` makes of its records. `f` is called for empty partitions too.
@@ -25,7 +26,48 @@ impl<T: Data> Dataset<T> {
         &self,
         f: impl Fn(PartitionIter<T>) -> I + Send + Sync + 'static,
     ) -> Dataset<U> {
-        let header = Header::new("map_partitions");
+        self.map_partitions_into(Header::new("map_partitions"), move |_, records| f(records))
+    }
+
+    /// As [`map_partitions`](Dataset::map_partitions), with the number of the partition, from 0 on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let lengths = context.parallelize(1..=5, 2).map_partitions_with_index(|part, numbers| [(part, numbers.count())]);
+    /// assert_eq!(lengths.collect()?, [(0, 2), (1, 3)]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn map_partitions_with_index<U: Data, I: IntoIterator<Item = U>>(
+        &self,
+        f: impl Fn(usize, PartitionIter<T>) -> I + Send + Sync + 'static,
+    ) -> Dataset<U> {
+        self.map_partitions_into(Header::new("map_partitions_with_index"), f)
+    }
+
+    /// Makes one record of each partition: the list of its records. An empty partition gives an empty list.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// assert_eq!(context.parallelize([1, 2, 3, 4], 2).glom().collect()?, [[1, 2], [3, 4]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn glom(&self) -> Dataset<Vec<T>> {
+        self.map_partitions_into(Header::new("glom"), |_, records| [records.collect()])
+    }
+
+    /// [`map_partitions_with_index`](Dataset::map_partitions_with_index), under the name of the operation it is a part
+    /// of.
+    pub(in crate::dataset) fn map_partitions_into<U: Data, I: IntoIterator<Item = U>>(
+        &self,
+        header: Header,
+        f: impl Fn(usize, PartitionIter<T>) -> I + Send + Sync + 'static,
+    ) -> Dataset<U> {
         self.derive(MapPartitions { header, parent: Arc::clone(self.lineage()), f, record: PhantomData })
     }
 }
@@ -124,32 +166,37 @@ struct MapPartitions<T, U, F> {
 impl<T: Data, U: Data, I, F> Lineage<U> for MapPartitions<T, U, F>
 where
     I: IntoIterator<Item = U>,
-    F: Fn(PartitionIter<T>) -> I + Send + Sync,
+    F: Fn(usize, PartitionIter<T>) -> I + Send + Sync,
 {
     fn compute<'t>(&'t self, partition: usize, task: &TaskContext<'t>, sink: &mut dyn Sink<U>) -> Result<Flow> {
         let records = stage::gather(&*self.parent, partition, task)?;
         let origin = self.header.origin();
         task.enter(origin);
-        let mut down = |chunk: Chunk<'_, U>| {
-            let flow = sink.push(chunk);
-            task.enter(origin);
-            flow
-        };
-        let mut out = Emitter::new(&mut down);
-        for record in (self.f)(PartitionIter::new(records)) {
-            out.emit(record);
-            if out.is_done() {
-                break;
-            }
-        }
-        out.finish()
+        emit_all((self.f)(partition, PartitionIter::new(records)), origin, task, sink)
     }
+}
+
+/// Sends on what an iterator of the program gives, in chunks.
+pub(super) fn emit_all<'t, U>(
+    records: impl IntoIterator<Item = U>,
+    origin: &'t Origin,
+    task: &TaskContext<'t>,
+    sink: &mut dyn Sink<U>,
+) -> Result<Flow> {
+    let mut down = |chunk: Chunk<'_, U>| {
+        let flow = sink.push(chunk);
+        task.enter(origin);
+        flow
+    };
+    let mut out = Emitter::new(&mut down);
+    out.extend(records);
+    out.finish()
 }
 
 impl<T: Data, U: Data, I, F> AnyLineage for MapPartitions<T, U, F>
 where
     I: IntoIterator<Item = U>,
-    F: Fn(PartitionIter<T>) -> I + Send + Sync,
+    F: Fn(usize, PartitionIter<T>) -> I + Send + Sync,
 {
     narrow_node!();
 }

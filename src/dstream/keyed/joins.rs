@@ -1,5 +1,4 @@
 use crate::data::{Data, Exchange, Key, Partitions};
-use crate::dataset::Dataset;
 use crate::dstream::DStream;
 
 impl<K: Data, V: Data> DStream<(K, V)> {
@@ -33,7 +32,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         K: Key,
         V: Exchange,
     {
-        self.lift_with("join", other, |left, right| left.join(&right))
+        self.lift_all("join", (self, other), |(left, right)| left.join(&right))
     }
 
     /// As [`join`](DStream::join), into so many partitions.
@@ -48,7 +47,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         V: Exchange,
     {
         self.check_partitions(partitions);
-        self.lift_with("join", other, move |left, right| left.join_with(&right, partitions))
+        self.lift_all("join", (self, other), move |(left, right)| left.join_with(&right, partitions))
     }
 
     /// As [`join`](DStream::join), and a pair of this stream whose key `other` does not have comes with `None`.
@@ -69,7 +68,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         K: Key,
         V: Exchange,
     {
-        self.lift_with("left_outer_join", other, |left, right| left.left_outer_join(&right))
+        self.lift_all("left_outer_join", (self, other), |(left, right)| left.left_outer_join(&right))
     }
 
     /// As [`left_outer_join`](DStream::left_outer_join), into so many partitions.
@@ -88,7 +87,9 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         V: Exchange,
     {
         self.check_partitions(partitions);
-        self.lift_with("left_outer_join", other, move |left, right| left.left_outer_join_with(&right, partitions))
+        self.lift_all("left_outer_join", (self, other), move |(left, right)| {
+            left.left_outer_join_with(&right, partitions)
+        })
     }
 
     /// As [`join`](DStream::join), and a pair of `other` whose key this stream does not have comes with `None`.
@@ -109,7 +110,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         K: Key,
         V: Exchange,
     {
-        self.lift_with("right_outer_join", other, |left, right| left.right_outer_join(&right))
+        self.lift_all("right_outer_join", (self, other), |(left, right)| left.right_outer_join(&right))
     }
 
     /// As [`right_outer_join`](DStream::right_outer_join), into so many partitions.
@@ -128,7 +129,9 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         V: Exchange,
     {
         self.check_partitions(partitions);
-        self.lift_with("right_outer_join", other, move |left, right| left.right_outer_join_with(&right, partitions))
+        self.lift_all("right_outer_join", (self, other), move |(left, right)| {
+            left.right_outer_join_with(&right, partitions)
+        })
     }
 
     /// As [`join`](DStream::join), and a pair whose key the other side does not have comes with `None`.
@@ -149,7 +152,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         K: Key,
         V: Exchange,
     {
-        self.lift_with("full_outer_join", other, |left, right| left.full_outer_join(&right))
+        self.lift_all("full_outer_join", (self, other), |(left, right)| left.full_outer_join(&right))
     }
 
     /// As [`full_outer_join`](DStream::full_outer_join), into so many partitions.
@@ -168,7 +171,9 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         V: Exchange,
     {
         self.check_partitions(partitions);
-        self.lift_with("full_outer_join", other, move |left, right| left.full_outer_join_with(&right, partitions))
+        self.lift_all("full_outer_join", (self, other), move |(left, right)| {
+            left.full_outer_join_with(&right, partitions)
+        })
     }
 
     /// The pairs of each batch whose keys `other`'s batch at the same time does not have; duplicates stay. Of `other` only
@@ -191,7 +196,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         K: Key,
         V: Exchange,
     {
-        self.lift_with("subtract_by_key", other, |left, right| left.subtract_by_key(&right))
+        self.lift_all("subtract_by_key", (self, other), |(left, right)| left.subtract_by_key(&right))
     }
 
     /// As [`subtract_by_key`](DStream::subtract_by_key), into so many partitions.
@@ -206,7 +211,9 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         V: Exchange,
     {
         self.check_partitions(partitions);
-        self.lift_with("subtract_by_key", other, move |left, right| left.subtract_by_key_with(&right, partitions))
+        self.lift_all("subtract_by_key", (self, other), move |(left, right)| {
+            left.subtract_by_key_with(&right, partitions)
+        })
     }
 
     /// Gathers by key the values of each batch and of `other`'s batch at the same time: each key that one of them has
@@ -230,7 +237,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         K: Key,
         V: Exchange,
     {
-        self.lift_with("cogroup", other, |left, right| left.cogroup(&right))
+        self.lift_all("cogroup", (self, other), |(left, right)| left.cogroup(&right))
     }
 
     /// As [`cogroup`](DStream::cogroup), into so many partitions.
@@ -249,7 +256,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         V: Exchange,
     {
         self.check_partitions(partitions);
-        self.lift_with("cogroup", other, move |left, right| left.cogroup_with(&right, partitions))
+        self.lift_all("cogroup", (self, other), move |(left, right)| left.cogroup_with(&right, partitions))
     }
 
     /// As [`cogroup`](DStream::cogroup), with two others.
@@ -276,7 +283,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         K: Key,
         V: Exchange,
     {
-        self.cogroup2_by(second, third, |a, b, c| a.cogroup2(&b, &c))
+        self.lift_all("cogroup2", (self, second, third), |(a, b, c)| a.cogroup2(&b, &c))
     }
 
     /// As [`cogroup2`](DStream::cogroup2), into so many partitions.
@@ -296,7 +303,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         V: Exchange,
     {
         self.check_partitions(partitions);
-        self.cogroup2_by(second, third, move |a, b, c| a.cogroup2_with(&b, &c, partitions))
+        self.lift_all("cogroup2", (self, second, third), move |(a, b, c)| a.cogroup2_with(&b, &c, partitions))
     }
 
     /// As [`cogroup`](DStream::cogroup), with three others.
@@ -324,7 +331,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         K: Key,
         V: Exchange,
     {
-        self.cogroup3_by(second, third, fourth, |a, b, c, d| a.cogroup3(&b, &c, &d))
+        self.lift_all("cogroup3", (self, second, third, fourth), |(a, b, c, d)| a.cogroup3(&b, &c, &d))
     }
 
     /// As [`cogroup3`](DStream::cogroup3), into so many partitions.
@@ -345,48 +352,8 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         V: Exchange,
     {
         self.check_partitions(partitions);
-        self.cogroup3_by(second, third, fourth, move |a, b, c, d| a.cogroup3_with(&b, &c, &d, partitions))
-    }
-}
-
-impl<K: Key, V: Exchange> DStream<(K, V)> {
-    #[track_caller]
-    fn cogroup2_by<W: Exchange, X: Exchange, G: Data>(
-        &self,
-        second: &DStream<(K, W)>,
-        third: &DStream<(K, X)>,
-        f: impl Fn(Dataset<(K, V)>, Dataset<(K, W)>, Dataset<(K, X)>) -> Dataset<(K, G)> + Send + Sync + 'static,
-    ) -> DStream<(K, G)> {
-        let name = "cogroup2";
-        self.check_same_slide(second);
-        self.check_same_slide(third);
-        let parents = vec![self.edge(), second.edge(), third.edge()];
-        let (a, b, c) = (self.clone(), second.clone(), third.clone());
-        self.lift_all(name, parents, move |at| {
-            Ok(f(a.expect_at(at, name)?, b.expect_at(at, name)?, c.expect_at(at, name)?))
-        })
-    }
-
-    #[track_caller]
-    fn cogroup3_by<W: Exchange, X: Exchange, Y: Exchange, G: Data>(
-        &self,
-        second: &DStream<(K, W)>,
-        third: &DStream<(K, X)>,
-        fourth: &DStream<(K, Y)>,
-        f: impl Fn(Dataset<(K, V)>, Dataset<(K, W)>, Dataset<(K, X)>, Dataset<(K, Y)>) -> Dataset<(K, G)>
-        + Send
-        + Sync
-        + 'static,
-    ) -> DStream<(K, G)> {
-        let name = "cogroup3";
-        self.check_same_slide(second);
-        self.check_same_slide(third);
-        self.check_same_slide(fourth);
-        let parents = vec![self.edge(), second.edge(), third.edge(), fourth.edge()];
-        let (a, b, c, d) = (self.clone(), second.clone(), third.clone(), fourth.clone());
-        self.lift_all(name, parents, move |at| {
-            let (a, b) = (a.expect_at(at, name)?, b.expect_at(at, name)?);
-            Ok(f(a, b, c.expect_at(at, name)?, d.expect_at(at, name)?))
+        self.lift_all("cogroup3", (self, second, third, fourth), move |(a, b, c, d)| {
+            a.cogroup3_with(&b, &c, &d, partitions)
         })
     }
 }

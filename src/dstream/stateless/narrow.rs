@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use crate::data::{Data, Exchange, Partitions};
-use crate::dataset::{Emitter, PartitionIter};
+use crate::data::Data;
+use crate::dataset::Emitter;
 use crate::dstream::DStream;
 use crate::error::Result;
 
@@ -119,58 +119,52 @@ impl<T: Data> DStream<T> {
         })
     }
 
-    /// Replaces every partition by what `f` makes of its records. `f` is called for empty partitions too.
-    ///
-    /// The records of a partition are gathered before `f` is called, so they have to fit into memory.
+    /// Makes pairs of the records: each with the key that `f` says. Partitions and order stay.
     ///
     /// # Examples
     ///
     /// ```
     /// use tidemill::testing::run;
     ///
-    /// // Tests cut every batch into two partitions.
-    /// let sums = run([vec![1, 2, 3, 4], vec![5]], |numbers| numbers.map_partitions(|part| [part.sum::<i32>()]))?;
-    /// assert_eq!(sums, [vec![3, 7], vec![0, 5]]);
+    /// let by_length = run([vec!["ebb"], vec!["flood"]], |tides| tides.key_by(|tide| tide.len()))?;
+    /// assert_eq!(by_length, [[(3, "ebb")], [(5, "flood")]]);
     /// # Ok::<(), tidemill::Error>(())
     /// ```
     #[track_caller]
-    pub fn map_partitions<U: Data, I: IntoIterator<Item = U>>(
-        &self,
-        f: impl Fn(PartitionIter<T>) -> I + Send + Sync + 'static,
-    ) -> DStream<U> {
+    pub fn key_by<K: Data>(&self, f: impl Fn(&T) -> K + Send + Sync + 'static) -> DStream<(K, T)> {
         let f = Arc::new(f);
-        self.lift("map_partitions", move |batch| {
+        self.lift("key_by", move |batch| {
             let f = Arc::clone(&f);
-            batch.map_partitions(move |records| f(records))
+            batch.key_by(move |record| f(record))
         })
     }
 
-    /// Deals the records of every batch out to `partitions` partitions of about the same size: more of them for more
-    /// parallel work. Every record crosses a shuffle.
+    /// Lets `f` look at every record and passes the records on as they are: for logs and counters. Partitions and order
+    /// stay.
     ///
-    /// # Errors
-    ///
-    /// A number that is not from 1 to 4096 is reported by `StreamingContext::start`. A batch that the stream does not
-    /// have at all is an error and stops the context, as for every operator that Spark builds on `transform`.
+    /// `f` sees a record once for each time it is computed: again when a task is tried again, and not at all where
+    /// nobody asks for it.
     ///
     /// # Examples
     ///
     /// ```
+    /// use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
     /// use tidemill::testing::run;
     ///
-    /// // Tests cut every batch into two partitions.
-    /// let lengths = run([vec![1, 2, 3, 4, 5, 6]], |numbers| {
-    ///     numbers.repartition(3).map_partitions(|part| [part.count()])
+    /// let seen = Arc::new(AtomicU32::new(0));
+    /// let count = Arc::clone(&seen);
+    /// let out = run([vec![1, 2], vec![3]], move |numbers| {
+    ///     numbers.inspect(move |_| drop(count.fetch_add(1, Ordering::Relaxed))).filter(|n| n % 2 == 1)
     /// })?;
-    /// assert_eq!(lengths, [vec![2, 2, 2]]);
+    /// assert_eq!((out, seen.load(Ordering::Relaxed)), (vec![vec![1], vec![3]], 3));
     /// # Ok::<(), tidemill::Error>(())
     /// ```
     #[track_caller]
-    pub fn repartition(&self, partitions: usize) -> DStream<T>
-    where
-        T: Exchange,
-    {
-        self.check_partitions(Partitions::new(partitions));
-        self.lift_required("repartition", move |batch| batch.repartition(partitions))
+    pub fn inspect(&self, f: impl Fn(&T) + Send + Sync + 'static) -> DStream<T> {
+        let f = Arc::new(f);
+        self.lift("inspect", move |batch| {
+            let f = Arc::clone(&f);
+            batch.inspect(move |record| f(record))
+        })
     }
 }

@@ -42,7 +42,7 @@ impl<T: Data> DStream<T> {
         let members: Vec<_> = streams.iter().map(DStream::member).collect();
         graph.check_together("union", &members, site);
         let slide = streams.first().map_or(graph.batch_interval(), DStream::slide);
-        DStream::build(graph, Union { streams, slide, runtime: graph.runtime().clone() }, site)
+        DStream::build(graph, Box::new(Union { streams, slide, runtime: graph.runtime().clone() }), site)
     }
 }
 
