@@ -20,13 +20,13 @@ use crate::id::Origin;
 
 pub(crate) use chunk::{Chunk, Flow, Sink, chunk_len};
 pub(crate) use lineage::{AnyLineage, Header, Lineage, Note};
-pub(crate) use narrow::Partition;
+pub(crate) use narrow::{Keeping, Partition};
 pub(crate) use shuffle::Aggregate;
 pub(crate) use stage::gather;
 
 pub use chunk::Emitter;
 pub use keyed::PairEmitter;
-pub use narrow::PartitionIter;
+pub use narrow::{PartitionIter, StorageLevel};
 pub use read::ReadPartition;
 
 /// The records of one batch: partitions, and the recipe that computes them when an action asks for them.

@@ -11,6 +11,7 @@ mod input;
 mod job;
 mod keyed;
 mod node;
+mod persist;
 mod stateless;
 mod windowed;
 
@@ -87,6 +88,11 @@ pub(crate) trait Operator<T>: Send + Sync + 'static {
 
     /// Returns the dataset at `at`, a multiple of the slide duration after the zero time.
     fn compute(&self, at: Time) -> Result<Option<Dataset<T>>>;
+
+    /// The stream whose records are kept if this one is to be persisted: a window has none of its own.
+    fn keeper(&self) -> Option<&DStream<T>> {
+        None
+    }
 
     /// Whether batches have to be computed in the order of their times.
     fn needs_order(&self) -> bool {

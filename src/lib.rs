@@ -75,7 +75,7 @@ mod time;
 
 pub use context::{StreamingContext, StreamingContextBuilder};
 pub use data::{Data, Exchange, Key, Partitions};
-pub use dataset::{Dataset, Emitter, PairEmitter, PartitionIter, ReadPartition};
+pub use dataset::{Dataset, Emitter, PairEmitter, PartitionIter, ReadPartition, StorageLevel};
 pub use dstream::{Batch, DStream};
 pub use error::{Error, ErrorKind, Result};
 pub use id::StreamId;

@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
 use std::panic::Location;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::Operator;
+use super::{DStream, Operator};
 use crate::data::Data;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Keeping, StorageLevel};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{OperatorId, Origin};
 use crate::time::{Interval, Time};
@@ -18,6 +19,10 @@ pub(crate) struct Node<T> {
     label: OnceLock<String>,
     /// The variable that the program first bound it to.
     default_label: OnceLock<String>,
+    /// How the program has the records kept.
+    keeping: OnceLock<Keeping<T>>,
+    /// Whether a window reads the stream.
+    in_window: AtomicBool,
     life: OnceLock<Life>,
     /// The datasets of the batches that somebody may still ask for.
     remembered: Mutex<BTreeMap<Time, Dataset<T>>>,
@@ -68,7 +73,8 @@ impl<T: Data> Node<T> {
     pub(crate) fn new(operator: Box<dyn Operator<T>>, site: &'static Location<'static>) -> Self {
         let remembered = Mutex::new(BTreeMap::new());
         let (label, default_label) = (OnceLock::new(), OnceLock::new());
-        Node { operator, site, label, default_label, life: OnceLock::new(), remembered }
+        let (keeping, in_window, life) = (OnceLock::new(), AtomicBool::new(false), OnceLock::new());
+        Node { operator, site, label, default_label, keeping, in_window, life, remembered }
     }
 
     /// Returns the dataset of the batch at `time`, the same one however often it is asked for. `None` if `time` is no
@@ -86,8 +92,12 @@ impl<T: Data> Node<T> {
         }
         let computed = self.operator.compute(time).map_err(|error| error.within_operator(|| self.place()))?;
         let Some(dataset) = computed else { return Ok(None) };
-        let dataset = if life.keep { dataset.persist() } else { dataset };
         dataset.attribute(if self.operator.runs_user_code() { None } else { Some(&life.origin) });
+        let dataset = match self.keeping.get() {
+            None if !life.keep => dataset,
+            chosen => dataset.keep(chosen.cloned()),
+        };
+        dataset.attribute(Some(&life.origin));
         self.remembered().insert(time, dataset.clone());
         Ok(Some(dataset))
     }
@@ -107,6 +117,27 @@ impl<T: Data> Node<T> {
     /// Names the stream; comes back with the name it has already.
     pub(crate) fn set_label(&self, label: &str) -> std::result::Result<(), String> {
         self.label.set(label.to_string()).map_err(|_| self.name().to_string())
+    }
+
+    /// The stream whose records are kept instead of those of this one.
+    pub(crate) fn keeper(&self) -> Option<&DStream<T>> {
+        self.operator.keeper()
+    }
+
+    /// Has the records of the batches kept; comes back with the level that they have already.
+    pub(crate) fn set_keeping(&self, keeping: Keeping<T>) -> std::result::Result<(), StorageLevel> {
+        let level = self.keeping.get_or_init(|| keeping.clone()).level();
+        if level == keeping.level() { Ok(()) } else { Err(level) }
+    }
+
+    /// Notes that a window keeps the records of this stream unless the program says how.
+    pub(crate) fn set_in_window(&self) {
+        self.in_window.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn storage_level(&self) -> Option<StorageLevel> {
+        let by_window = || self.in_window.load(Ordering::Relaxed).then_some(StorageLevel::MemoryOnly);
+        self.keeping.get().map(Keeping::level).or_else(by_window)
     }
 
     fn place(&self) -> String {

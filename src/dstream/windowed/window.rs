@@ -31,6 +31,7 @@ impl<T: Data> DStream<T> {
     #[track_caller]
     pub fn window(&self, window: Duration, slide: Duration) -> DStream<T> {
         self.check_window(window, slide);
+        self.keep_for_window();
         self.attach(Window { parent: self.clone(), window, slide })
     }
 
@@ -61,6 +62,10 @@ impl<T: Data> Operator<T> for Window<T> {
 
     fn parents(&self) -> Vec<Edge> {
         vec![self.parent.edge_for(self.window)]
+    }
+
+    fn keeper(&self) -> Option<&DStream<T>> {
+        Some(&self.parent)
     }
 
     fn compute(&self, at: Time) -> Result<Option<Dataset<T>>> {
