@@ -305,3 +305,6 @@ fn needs(
     }
     needs
 }
+
+#[cfg(test)]
+mod tests;

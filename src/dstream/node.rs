@@ -67,6 +67,10 @@ pub(crate) trait AnyNode: Send + Sync {
 
     /// Forgets the batches that nobody asks for once the batch at `done` is done.
     fn clear(&self, done: Time);
+
+    /// The times of the batches that are remembered.
+    #[cfg(test)]
+    fn remembered_times(&self) -> Vec<Time>;
 }
 
 impl<T: Data> Node<T> {
@@ -230,5 +234,10 @@ impl<T: Data> AnyNode for Node<T> {
         drop(remembered);
         // Datasets may be large: free them without the lock.
         drop(forgotten);
+    }
+
+    #[cfg(test)]
+    fn remembered_times(&self) -> Vec<Time> {
+        self.remembered().keys().copied().collect()
     }
 }
