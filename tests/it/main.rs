@@ -10,6 +10,8 @@ mod graph;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod operators;
