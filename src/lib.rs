@@ -36,6 +36,7 @@
 //! | [`StreamingContext`] | settings, inputs, start and stop |
 //! | [`DStream`] | a stream of batches and everything that can be made of it; outputs: [`foreach_batch`](DStream::foreach_batch), [`print`](DStream::print) |
 //! | [`Dataset`] | one batch: lazy, in partitions, with actions |
+//! | [`StorageLevel`] | how persisted records are kept |
 //! | [`Data`], [`Exchange`], [`Key`] | what records and keys have to be |
 //! | [`kafka`] | the direct stream, its settings and records, a broker for demos and tests |
 //! | [`Source`], [`QueueSource`] | inputs of your own, records at hand |

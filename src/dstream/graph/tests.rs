@@ -1,6 +1,7 @@
 //! What streams remember: enough for every reader, however late it asks, and no more than Spark does.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 
 use proptest::prelude::*;
@@ -155,32 +156,32 @@ fn make(made: &Made, streams: &[(DStream<i64>, Oracle)]) -> (DStream<i64>, Oracl
     match made {
         Made::Map(parent) => {
             let (stream, oracle) = pick(parent);
-            (stream.map(|n| n), oracle.clone())
+            (stream.map(|n| n), Rc::clone(oracle))
         }
         Made::Union(parent) => {
             let (left, left_oracle) = pick(parent);
             let same_slide = |(stream, _): &&(DStream<i64>, Oracle)| stream.slide() == left.slide();
             let (right, right_oracle) = streams.iter().rev().find(same_slide).expect("the stream itself");
-            let (a, b) = (left_oracle.clone(), right_oracle.clone());
-            (left.union(right), Arc::new(move |time| [a(time), b(time)].concat()))
+            let (a, b) = (Rc::clone(left_oracle), Rc::clone(right_oracle));
+            (left.union(right), Rc::new(move |time| [a(time), b(time)].concat()))
         }
         Made::Window(parent, window, slide) => {
             let (stream, oracle) = pick(parent);
             let step = stream.slide();
             // Long windows of windows of windows take long, and find nothing new.
             let (window, slide) = if step > 4 * SECOND { (step, step) } else { (*window * step, *slide * step) };
-            let parent = oracle.clone();
+            let parent = Rc::clone(oracle);
             let windows = move |time: Time| {
                 let batches = (1..=window.as_secs() / step.as_secs()).rev().map(|n| time - (n as u32 - 1) * step);
                 batches.filter(|time| *time > Time::ZERO).flat_map(|time| parent(time)).collect()
             };
-            (stream.window(window, slide), Arc::new(windows))
+            (stream.window(window, slide), Rc::new(windows))
         }
     }
 }
 
 /// The batch of a stream at a time, by hand.
-type Oracle = Arc<dyn Fn(Time) -> Vec<i64>>;
+type Oracle = Rc<dyn Fn(Time) -> Vec<i64>>;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
@@ -195,7 +196,7 @@ proptest! {
         let parts = Graph::new();
         let planned = Arc::new(Mutex::new(BTreeMap::new()));
         let mut streams: Vec<(DStream<i64>, Oracle)> =
-            vec![(parts.numbers.clone(), Arc::new(|time: Time| vec![time.as_millis() / 1000]))];
+            vec![(parts.numbers.clone(), Rc::new(|time: Time| vec![time.as_millis() / 1000]))];
         for (number, how) in program.iter().enumerate() {
             let (stream, oracle) = make(how, &streams);
             let counts = Arc::clone(&planned);
