@@ -24,14 +24,14 @@ use crate::id::Origin;
 
 pub(crate) use chunk::{Chunk, Flow, Sink, chunk_len};
 pub(crate) use lineage::{AnyLineage, Header, Lineage, Note};
-pub(crate) use narrow::Partition;
+pub(crate) use narrow::{Keeping, Partition};
 pub(crate) use shuffle::Aggregate;
 pub(crate) use stage::gather;
 
 pub use action::{LocalIterator, Number, Stats};
 pub use chunk::Emitter;
 pub use keyed::{PairEmitter, ValueEmitter};
-pub use narrow::PartitionIter;
+pub use narrow::{PartitionIter, StorageLevel};
 pub use read::ReadPartition;
 pub use sort::SortOrder;
 

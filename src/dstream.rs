@@ -11,6 +11,7 @@ mod input;
 mod job;
 mod keyed;
 mod node;
+mod persist;
 mod planning;
 mod slice;
 mod stateless;
@@ -95,6 +96,11 @@ pub(crate) trait Operator<T>: Send + Sync + 'static {
     /// The operator, called `name`, that has only the records for which `filter` holds, if it is more than this one with
     /// a filter behind it.
     fn filtered(&self, _name: &str, _filter: &Predicate<T>) -> Option<Box<dyn Operator<T>>> {
+        None
+    }
+
+    /// The stream whose records are kept if this one is to be persisted: a window has none of its own.
+    fn keeper(&self) -> Option<&DStream<T>> {
         None
     }
 

@@ -36,6 +36,7 @@
 //! | [`StreamingContext`] | settings, inputs, start and stop |
 //! | [`DStream`] | a stream of batches and everything that can be made of it; outputs: [`foreach_batch`](DStream::foreach_batch), [`print`](DStream::print) |
 //! | [`Dataset`] | one batch: lazy, in partitions, with actions |
+//! | [`StorageLevel`] | how persisted records are kept |
 //! | [`Data`], [`Exchange`], [`Key`] | what records and keys have to be |
 //! | [`kafka`] | the direct stream, its settings and records, a broker for demos and tests |
 //! | [`Source`], [`QueueSource`] | inputs of your own, records at hand |
@@ -76,7 +77,8 @@ mod time;
 pub use context::{StreamingContext, StreamingContextBuilder};
 pub use data::{Data, Exchange, Key, Partitions, TotalOrder};
 pub use dataset::{
-    Dataset, Emitter, LocalIterator, Number, PairEmitter, PartitionIter, ReadPartition, SortOrder, Stats, ValueEmitter,
+    Dataset, Emitter, LocalIterator, Number, PairEmitter, PartitionIter, ReadPartition, SortOrder, Stats, StorageLevel,
+    ValueEmitter,
 };
 pub use dstream::{AsDStream, Batch, DStream, StreamSet};
 pub use error::{Error, ErrorKind, Result};

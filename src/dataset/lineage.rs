@@ -3,7 +3,7 @@ use std::panic::Location;
 use std::sync::{Arc, OnceLock};
 
 use super::shuffle::ShuffleMap;
-use super::{Flow, Partition, Sink};
+use super::{Flow, Partition, Sink, StorageLevel};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::TaskContext;
 use crate::id::{OperatorId, Origin};
@@ -19,7 +19,7 @@ pub(crate) trait Lineage<T>: AnyLineage {
         None
     }
 
-    /// Whether partitions stay in memory once they have been computed.
+    /// Whether partitions stay once they have been computed, for as long as the recipe is there.
     fn is_kept(&self) -> bool {
         false
     }
@@ -66,6 +66,14 @@ pub(crate) trait AnyLineage: AsAny + Send + Sync {
     fn key_partitions(&self) -> Option<usize> {
         None
     }
+
+    /// How the program has partitions kept.
+    fn storage_level(&self) -> Option<StorageLevel> {
+        None
+    }
+
+    /// Lets go of kept partitions, if they can be computed again.
+    fn unpersist(&self) {}
 
     /// What a source noted beside the records: its own, or that of the parent with the same partitions.
     fn note(&self) -> Option<Note> {

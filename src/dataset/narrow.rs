@@ -19,6 +19,8 @@ mod zip_with_index;
 pub use map_partitions::PartitionIter;
 pub(in crate::dataset) use memory::push_shared;
 pub(crate) use memory::{Memory, Partition};
+pub(crate) use persist::Keeping;
+pub use persist::StorageLevel;
 
 /// The parts of [`AnyLineage`](super::AnyLineage) that every node with one parent and the same partitions shares.
 macro_rules! narrow_node {

@@ -116,10 +116,14 @@ impl GraphBuilder {
         }
     }
 
+    /// Whether the graph has been started.
+    pub(super) fn is_closed(&self) -> bool {
+        self.parts().closed.is_some()
+    }
+
     /// A running graph does not change: whoever adds to it stops the context.
     pub(super) fn check_open(&self, what: &str, site: &'static Location<'static>) {
-        let is_closed = self.parts().closed.is_some();
-        if is_closed {
+        if self.is_closed() {
             self.mistake(site, format!("{what} was added after the context was started; it would never run"));
         }
     }
@@ -336,3 +340,6 @@ fn needs(
     }
     needs
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,12 @@
 use std::collections::BTreeMap;
 use std::panic::Location;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::{GraphBuilder, Operator, Predicate};
+use super::{DStream, GraphBuilder, Operator, Predicate};
 use crate::data::Data;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Keeping, StorageLevel};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{OperatorId, Origin};
 use crate::time::{Interval, Time};
@@ -19,6 +19,10 @@ pub(crate) struct Node<T> {
     label: OnceLock<String>,
     /// The variable that the program first bound it to.
     default_label: OnceLock<String>,
+    /// How the program has the records kept.
+    keeping: OnceLock<Keeping<T>>,
+    /// Whether a window reads the stream.
+    in_window: AtomicBool,
     life: OnceLock<Life>,
     /// The datasets of the batches that somebody may still ask for.
     remembered: Mutex<BTreeMap<Time, Dataset<T>>>,
@@ -82,6 +86,10 @@ pub(crate) trait AnyNode: Send + Sync {
 
     /// Forgets the batches that nobody asks for once the batch at `done` is done.
     fn clear(&self, done: Time);
+
+    /// The times of the batches that are remembered.
+    #[cfg(test)]
+    fn remembered_times(&self) -> Vec<Time>;
 }
 
 impl<T: Data> Node<T> {
@@ -91,6 +99,8 @@ impl<T: Data> Node<T> {
             site,
             label: OnceLock::new(),
             default_label: OnceLock::new(),
+            keeping: OnceLock::new(),
+            in_window: AtomicBool::new(false),
             life: OnceLock::new(),
             remembered: Mutex::new(BTreeMap::new()),
             forgotten: AtomicI64::new(i64::MIN),
@@ -122,8 +132,12 @@ impl<T: Data> Node<T> {
         self.computing.store(outer, Ordering::Relaxed);
         let computed = computed.map_err(|error| error.within_operator(|| self.place()))?;
         let Some(dataset) = computed else { return Ok(None) };
-        let dataset = if life.keep { dataset.persist() } else { dataset };
         dataset.attribute(if self.operator.runs_user_code() { None } else { Some(&life.origin) });
+        let dataset = match self.keeping.get() {
+            None if !life.keep => dataset,
+            chosen => dataset.keep(chosen.cloned()),
+        };
+        dataset.attribute(Some(&life.origin));
         self.remembered().insert(time, dataset.clone());
         Ok(Some(dataset))
     }
@@ -158,6 +172,27 @@ impl<T: Data> Node<T> {
     /// Names the stream; comes back with the name it has already.
     pub(crate) fn set_label(&self, label: &str) -> std::result::Result<(), String> {
         self.label.set(label.to_string()).map_err(|_| self.name().to_string())
+    }
+
+    /// The stream whose records are kept instead of those of this one.
+    pub(crate) fn keeper(&self) -> Option<&DStream<T>> {
+        self.operator.keeper()
+    }
+
+    /// Has the records of the batches kept; comes back with the level that they have already.
+    pub(crate) fn set_keeping(&self, keeping: Keeping<T>) -> std::result::Result<(), StorageLevel> {
+        let level = self.keeping.get_or_init(|| keeping.clone()).level();
+        if level == keeping.level() { Ok(()) } else { Err(level) }
+    }
+
+    /// Notes that a window keeps the records of this stream unless the program says how.
+    pub(crate) fn set_in_window(&self) {
+        self.in_window.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn storage_level(&self) -> Option<StorageLevel> {
+        let by_window = || self.in_window.load(Ordering::Relaxed).then_some(StorageLevel::MemoryOnly);
+        self.keeping.get().map(Keeping::level).or_else(by_window)
     }
 
     pub(crate) fn place(&self) -> String {
@@ -251,5 +286,10 @@ impl<T: Data> AnyNode for Node<T> {
         drop(remembered);
         // Datasets may be large: free them without the lock.
         drop(forgotten);
+    }
+
+    #[cfg(test)]
+    fn remembered_times(&self) -> Vec<Time> {
+        self.remembered().keys().copied().collect()
     }
 }

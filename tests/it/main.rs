@@ -12,6 +12,8 @@ mod harness;
 #[cfg(test)]
 mod joins;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod operators;

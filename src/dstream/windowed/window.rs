@@ -37,6 +37,7 @@ impl<T: Data> DStream<T> {
 
     #[track_caller]
     pub(super) fn window_of(&self, span: Span) -> DStream<T> {
+        self.keep_for_window();
         self.attach(Window { parent: self.clone(), span })
     }
 
@@ -86,6 +87,10 @@ impl<T: Data> Operator<T> for Window<T> {
 
     fn parents(&self) -> Vec<Edge> {
         vec![self.parent.edge_for(self.span.window)]
+    }
+
+    fn keeper(&self) -> Option<&DStream<T>> {
+        Some(&self.parent)
     }
 
     fn compute(&self, at: Time) -> Result<Option<Dataset<T>>> {

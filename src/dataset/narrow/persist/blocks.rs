@@ -1,0 +1,189 @@
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+use super::level::ReadBlock;
+use crate::codec::{FrameWriter, open_frame};
+use crate::data::Data;
+use crate::dataset::{Flow, Sink};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A block ends once its records take this many bytes, encoded or as they are: whoever reads a partition holds one
+/// block of it.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// Where blocks are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Memory,
+    File,
+}
+
+/// The records of one partition as bytes: blocks, each a frame with its checksum.
+pub(super) struct Blocks<T> {
+    written: Written,
+    read: ReadBlock<T>,
+}
+
+/// Blocks that are complete.
+#[derive(Debug)]
+pub(super) struct Written {
+    store: Store,
+    /// How many records are in each block.
+    records: Vec<usize>,
+}
+
+#[derive(Debug)]
+enum Store {
+    Memory(Vec<Box<[u8]>>),
+    File {
+        /// Without a name, so that it is gone with the process. The lock is held for a seek and what follows it.
+        file: Mutex<File>,
+        /// Where in the file each block lies.
+        places: Vec<Range<u64>>,
+    },
+}
+
+impl Store {
+    fn new(place: Place) -> io::Result<Self> {
+        Ok(match place {
+            Place::Memory => Store::Memory(Vec::new()),
+            Place::File => Store::File { file: Mutex::new(tempfile::tempfile()?), places: Vec::new() },
+        })
+    }
+
+    fn push(&mut self, block: &[u8]) -> io::Result<()> {
+        match self {
+            Store::Memory(blocks) => blocks.push(block.into()),
+            Store::File { file, places } => {
+                let start = places.last().map_or(0, |last| last.end);
+                file.get_mut().unwrap_or_else(PoisonError::into_inner).write_all(block)?;
+                places.push(start..start + block.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    fn get(&self, block: usize) -> io::Result<Cow<'_, [u8]>> {
+        match self {
+            Store::Memory(blocks) => Ok(Cow::Borrowed(&blocks[block])),
+            Store::File { file, places } => {
+                let Range { start, end } = places[block];
+                let mut bytes = vec![0; (end - start) as usize];
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                file.seek(SeekFrom::Start(start))?;
+                file.read_exact(&mut bytes)?;
+                Ok(Cow::Owned(bytes))
+            }
+        }
+    }
+}
+
+/// Writes the blocks of one partition.
+#[derive(Debug)]
+pub(super) struct Writer {
+    written: Written,
+    /// The block that is being written.
+    frame: FrameWriter,
+    /// How many records are in it.
+    records: usize,
+}
+
+impl Writer {
+    pub(super) fn new(place: Place) -> Result<Self> {
+        let store = Store::new(place).map_err(not_written)?;
+        Ok(Writer { written: Written { store, records: Vec::new() }, frame: FrameWriter::new(), records: 0 })
+    }
+
+    pub(super) fn push<T: Serialize>(&mut self, record: &T) -> Result<()> {
+        self.frame.push(record)?;
+        self.records += 1;
+        if self.frame.len().max(self.records * size_of::<T>()) >= BLOCK_BYTES { self.end_block() } else { Ok(()) }
+    }
+
+    fn end_block(&mut self) -> Result<()> {
+        let store = &mut self.written.store;
+        self.frame.finish(|frame| store.push(frame)).map_err(not_written)?;
+        self.written.records.push(std::mem::take(&mut self.records));
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<Written> {
+        if self.records > 0 {
+            self.end_block()?;
+        }
+        Ok(self.written)
+    }
+}
+
+fn not_written(error: io::Error) -> Error {
+    let directory = std::env::temp_dir();
+    let what = format!("the records cannot be kept in a temporary file in {}: {error}", directory.display());
+    Error::new(ErrorKind::Task, what).caused_by(error)
+}
+
+impl<T: Data> Blocks<T> {
+    pub(super) fn new(written: Written, read: ReadBlock<T>) -> Self {
+        Blocks { written, read }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.written.records.len()
+    }
+
+    pub(super) fn records(&self) -> u64 {
+        self.written.records.iter().map(|records| *records as u64).sum()
+    }
+
+    /// The bytes of a block, or why they cannot be had.
+    pub(super) fn get(&self, block: usize) -> Result<Block<'_, T>> {
+        let unreadable = |why: &Error| {
+            let what = format!("block {block} of the {} that were kept cannot be read: {why}", self.len());
+            Error::new(ErrorKind::Task, what)
+        };
+        let frame = self.written.store.get(block).map_err(|e| unreadable(&e.into()))?;
+        let body_at = frame.len() - open_frame(&frame).map_err(|e| unreadable(&e))?.0.len();
+        Ok(Block { frame, body_at, records: self.written.records[block], read: self.read })
+    }
+
+    /// Changes a byte of a block, as a failing disk may.
+    #[cfg(test)]
+    pub(super) fn flip(&mut self, block: usize, at: usize) {
+        match &mut self.written.store {
+            Store::Memory(blocks) => blocks[block][at] ^= 1,
+            Store::File { file, places } => {
+                let file = file.get_mut().unwrap();
+                let at = SeekFrom::Start(places[block].start + at as u64);
+                let mut byte = [0];
+                file.seek(at).unwrap();
+                file.read_exact(&mut byte).unwrap();
+                file.seek(at).unwrap();
+                file.write_all(&[byte[0] ^ 1]).unwrap();
+            }
+        }
+    }
+}
+
+/// A block whose checksum fits.
+pub(super) struct Block<'b, T> {
+    frame: Cow<'b, [u8]>,
+    /// Where the records begin.
+    body_at: usize,
+    records: usize,
+    read: ReadBlock<T>,
+}
+
+impl<T> Block<'_, T> {
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.frame.len()
+    }
+
+    pub(super) fn push(&self, sink: &mut dyn Sink<T>) -> Result<Flow> {
+        (self.read)(&self.frame[self.body_at..], self.records, sink)
+    }
+}

@@ -1,0 +1,135 @@
+use std::fmt;
+
+use super::blocks::{Blocks, Place, Writer};
+use super::slots::Kept;
+use crate::codec;
+use crate::data::{Data, Exchange};
+use crate::dataset::{Chunk, Flow, Lineage, Sink, chunk_len, gather};
+use crate::error::Result;
+use crate::exec::TaskContext;
+use crate::id::Origin;
+
+/// How persisted records are kept: Spark's levels, without copies on other machines.
+///
+/// There is no level that goes from memory to disk by itself: nobody tells a process that its memory runs low before
+/// it has.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tidemill::{StorageLevel, testing::run};
+///
+/// let second = Duration::from_secs(1);
+/// let sums = run([vec![1], vec![2], vec![3]], |numbers| {
+///     // What the window remembers is on disk.
+///     numbers.persist_with(StorageLevel::DiskOnly).window(2 * second, second).reduce(|a, b| a + b)
+/// })?;
+/// assert_eq!(sums, [vec![1], vec![3], vec![5]]);
+/// # Ok::<(), tidemill::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StorageLevel {
+    /// In memory as they are: nothing to encode and nothing to decode, and readers share the records. The level where
+    /// none is given.
+    MemoryOnly,
+    /// In memory as bytes, with checksums: less room, above all for records with many small parts, and decoded at each
+    /// read.
+    MemoryOnlySer,
+    /// As the same bytes in a temporary file for each partition, which has no name: whatever becomes of the process,
+    /// nothing is left behind. The files are in the directory for temporary files: the variable `TMPDIR` names it, and
+    /// on some systems what is in the one that is used without it, `/tmp`, takes memory.
+    DiskOnly,
+}
+
+/// A level, and the way of the records to bytes and back if it needs one: chosen where the records are known to have
+/// one, used where they need not.
+#[derive(Clone)]
+pub(crate) struct Keeping<T> {
+    level: StorageLevel,
+    encoding: Option<Encoding<T>>,
+}
+
+/// Where encoded records go, and how they get there and back.
+#[derive(Clone)]
+struct Encoding<T> {
+    place: Place,
+    write: fn(&mut Writer, &[T]) -> Result<()>,
+    read: ReadBlock<T>,
+}
+
+/// Pushes the records of a block, of which the number is given, in chunks.
+pub(super) type ReadBlock<T> = fn(&[u8], usize, &mut dyn Sink<T>) -> Result<Flow>;
+
+impl<T: Data> Keeping<T> {
+    /// Records as they are.
+    pub(crate) fn records() -> Self {
+        Keeping { level: StorageLevel::MemoryOnly, encoding: None }
+    }
+
+    pub(crate) fn level(&self) -> StorageLevel {
+        self.level
+    }
+
+    /// Computes a partition into the form in which it is kept.
+    pub(super) fn fill<'t>(
+        &self,
+        lineage: &'t dyn Lineage<T>,
+        partition: usize,
+        task: &TaskContext<'t>,
+        origin: &'t Origin,
+    ) -> Result<Kept<T>> {
+        let Some(encoding) = &self.encoding else {
+            return gather(lineage, partition, task).map(Kept::Records);
+        };
+        task.enter(origin);
+        let mut writer = Writer::new(encoding.place)?;
+        let _ = lineage.compute(partition, task, &mut |chunk: Chunk<'_, T>| {
+            task.enter(origin);
+            (encoding.write)(&mut writer, chunk.as_slice())?;
+            Ok(Flow::Continue(()))
+        })?;
+        task.enter(origin);
+        Ok(Kept::Blocks(Blocks::new(writer.finish()?, encoding.read)))
+    }
+}
+
+impl<T: Exchange> Keeping<T> {
+    pub(crate) fn at(level: StorageLevel) -> Self {
+        let place = match level {
+            StorageLevel::MemoryOnly => return Keeping::records(),
+            StorageLevel::MemoryOnlySer => Place::Memory,
+            StorageLevel::DiskOnly => Place::File,
+        };
+        Keeping { level, encoding: Some(Encoding { place, write: write_records, read: read_records }) }
+    }
+}
+
+fn write_records<T: Exchange>(writer: &mut Writer, records: &[T]) -> Result<()> {
+    records.iter().try_for_each(|record| writer.push(record))
+}
+
+fn read_records<T: Exchange>(mut body: &[u8], records: usize, sink: &mut dyn Sink<T>) -> Result<Flow> {
+    let mut chunk = Vec::with_capacity(records.min(chunk_len::<T>()));
+    let mut left = records;
+    while left > 0 {
+        chunk.clear();
+        for _ in 0..left.min(chunk_len::<T>()) {
+            let (record, rest) = codec::decode(body)?;
+            chunk.push(record);
+            body = rest;
+        }
+        left -= chunk.len();
+        if sink.push(Chunk::Owned(&mut chunk))?.is_break() {
+            return Ok(Flow::Break(()));
+        }
+    }
+    Ok(Flow::Continue(()))
+}
+
+impl<T> fmt::Debug for Keeping<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keeping({:?})", self.level)
+    }
+}
