@@ -63,7 +63,7 @@ impl DStreamGraph {
     fn remembered_by_spark(&self, remember: Duration) -> Vec<Duration> {
         let mut spark: Vec<Duration> = self.nodes.iter().map(|node| node.slide().max(remember)).collect();
         for place in (0..self.nodes.len()).rev() {
-            for Edge { node, window } in self.nodes[place].parents() {
+            for Edge { node, window, .. } in self.nodes[place].parents() {
                 let parent = self.places[&address(&node)];
                 spark[parent] = spark[parent].max(spark[place] + window);
             }
