@@ -300,6 +300,29 @@ fn files_are_gone_with_the_process() {
     std::fs::remove_dir(directory).unwrap();
 }
 
+/// However long a window is, it takes one open file a partition.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_long_window_on_disk_takes_few_files() {
+    let open_files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    crate::harness::alone("life::a_long_window_on_disk_takes_few_files", || {
+        let (most, before) = (Arc::new(AtomicI64::new(0)), open_files());
+        let seen = Arc::clone(&most);
+        let build = |numbers: DStream<i64>| {
+            let sums = numbers.map(|n| n).window(200 * SECOND, SECOND).persist_with(StorageLevel::DiskOnly);
+            sums.transform(move |dataset, _| {
+                seen.fetch_max(open_files() as i64, Ordering::Relaxed);
+                Ok(dataset)
+            })
+            .reduce(|a, b| a + b)
+        };
+        let out = TestRun::new().partitions(3).run((1..=300).map(|n| vec![n; 9]), build).unwrap();
+        assert_eq!(out.batches()[299], [(101..=300).sum::<i64>() * 9]);
+        let files = most.load(Ordering::Relaxed) - before as i64;
+        assert!((3..20).contains(&files), "{files} files");
+    });
+}
+
 /// Where nothing can be written, the error says what, where and why; and no records are made up.
 #[test]
 fn a_disk_that_cannot_be_written() {

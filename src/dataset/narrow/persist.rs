@@ -1,4 +1,5 @@
 mod blocks;
+mod file;
 mod keep;
 mod level;
 mod slots;

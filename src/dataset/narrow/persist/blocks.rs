@@ -1,11 +1,10 @@
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::io;
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::file::{FileBlock, Files, SharedFile};
 use super::level::ReadBlock;
 use crate::codec::{FrameWriter, open_frame};
 use crate::data::Data;
@@ -17,10 +16,10 @@ use crate::error::{Error, ErrorKind, Result};
 const BLOCK_BYTES: usize = 64 * 1024;
 
 /// Where blocks are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Place {
     Memory,
-    File,
+    Disk(Arc<Files>),
 }
 
 /// The records of one partition as bytes: blocks, each a frame with its checksum.
@@ -40,30 +39,21 @@ pub(super) struct Written {
 #[derive(Debug)]
 enum Store {
     Memory(Vec<Box<[u8]>>),
-    File {
-        /// Without a name, so that it is gone with the process. The lock is held for a seek and what follows it.
-        file: Mutex<File>,
-        /// Where in the file each block lies.
-        places: Vec<Range<u64>>,
-    },
+    File(Arc<SharedFile>, Vec<FileBlock>),
 }
 
 impl Store {
-    fn new(place: Place) -> io::Result<Self> {
+    fn new(place: &Place, partition: usize) -> io::Result<Self> {
         Ok(match place {
             Place::Memory => Store::Memory(Vec::new()),
-            Place::File => Store::File { file: Mutex::new(tempfile::tempfile()?), places: Vec::new() },
+            Place::Disk(files) => Store::File(files.of(partition)?, Vec::new()),
         })
     }
 
     fn push(&mut self, block: &[u8]) -> io::Result<()> {
         match self {
             Store::Memory(blocks) => blocks.push(block.into()),
-            Store::File { file, places } => {
-                let start = places.last().map_or(0, |last| last.end);
-                file.get_mut().unwrap_or_else(PoisonError::into_inner).write_all(block)?;
-                places.push(start..start + block.len() as u64);
-            }
+            Store::File(file, blocks) => blocks.push(FileBlock::write(file, block)?),
         }
         Ok(())
     }
@@ -71,14 +61,7 @@ impl Store {
     fn get(&self, block: usize) -> io::Result<Cow<'_, [u8]>> {
         match self {
             Store::Memory(blocks) => Ok(Cow::Borrowed(&blocks[block])),
-            Store::File { file, places } => {
-                let Range { start, end } = places[block];
-                let mut bytes = vec![0; (end - start) as usize];
-                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-                file.seek(SeekFrom::Start(start))?;
-                file.read_exact(&mut bytes)?;
-                Ok(Cow::Owned(bytes))
-            }
+            Store::File(_, blocks) => blocks[block].read().map(Cow::Owned),
         }
     }
 }
@@ -94,8 +77,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(place: Place) -> Result<Self> {
-        let store = Store::new(place).map_err(not_written)?;
+    pub(super) fn new(place: &Place, partition: usize) -> Result<Self> {
+        let store = Store::new(place, partition).map_err(not_written)?;
         Ok(Writer { written: Written { store, records: Vec::new() }, frame: FrameWriter::new(), records: 0 })
     }
 
@@ -155,15 +138,15 @@ impl<T: Data> Blocks<T> {
     pub(super) fn flip(&mut self, block: usize, at: usize) {
         match &mut self.written.store {
             Store::Memory(blocks) => blocks[block][at] ^= 1,
-            Store::File { file, places } => {
-                let file = file.get_mut().unwrap();
-                let at = SeekFrom::Start(places[block].start + at as u64);
-                let mut byte = [0];
-                file.seek(at).unwrap();
-                file.read_exact(&mut byte).unwrap();
-                file.seek(at).unwrap();
-                file.write_all(&[byte[0] ^ 1]).unwrap();
-            }
+            Store::File(_, blocks) => blocks[block].flip(at),
+        }
+    }
+
+    /// Loses a block, if it is in a file.
+    #[cfg(test)]
+    pub(super) fn lose(&mut self, block: usize) {
+        if let Store::File(_, blocks) = &mut self.written.store {
+            blocks[block].lose();
         }
     }
 }

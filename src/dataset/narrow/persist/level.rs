@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use super::blocks::{Blocks, Place, Writer};
 use super::slots::Kept;
@@ -37,8 +38,9 @@ pub enum StorageLevel {
     /// In memory as bytes, with checksums: less room, above all for records with many small parts, and decoded at each
     /// read.
     MemoryOnlySer,
-    /// As the same bytes in a temporary file for each partition, which has no name: whatever becomes of the process,
-    /// nothing is left behind. The files are in the directory for temporary files: the variable `TMPDIR` names it, and
+    /// As the same bytes in temporary files, one for each partition, which the batches of a stream share. They have no
+    /// names: whatever becomes of the process, nothing is left behind. Room in a file is used again, and given back
+    /// when nothing is kept in it. The files are in the directory for temporary files: the variable `TMPDIR` names it, and
     /// on some systems what is in the one that is used without it, `/tmp`, takes memory.
     DiskOnly,
 }
@@ -84,7 +86,7 @@ impl<T: Data> Keeping<T> {
             return gather(lineage, partition, task).map(Kept::Records);
         };
         task.enter(origin);
-        let mut writer = Writer::new(encoding.place)?;
+        let mut writer = Writer::new(&encoding.place, partition)?;
         let _ = lineage.compute(partition, task, &mut |chunk: Chunk<'_, T>| {
             task.enter(origin);
             (encoding.write)(&mut writer, chunk.as_slice())?;
@@ -100,7 +102,7 @@ impl<T: Exchange> Keeping<T> {
         let place = match level {
             StorageLevel::MemoryOnly => return Keeping::records(),
             StorageLevel::MemoryOnlySer => Place::Memory,
-            StorageLevel::DiskOnly => Place::File,
+            StorageLevel::DiskOnly => Place::Disk(Arc::default()),
         };
         Keeping { level, encoding: Some(Encoding { place, write: write_records, read: read_records }) }
     }

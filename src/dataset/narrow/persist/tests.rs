@@ -97,6 +97,15 @@ fn a_flipped_byte_in_a_kept_block_is_an_error_and_then_computed_again() {
             assert!(!node.slots.is_full());
             assert_eq!(run(&node).unwrap(), words, "byte {at}");
         }
+        if level == StorageLevel::DiskOnly {
+            node.slots.blocks(0).lose(0);
+            let error = run(&node).unwrap_err().to_string();
+            assert!(
+                error.ends_with("block 0 of the 1 that were kept cannot be read: failed to fill whole buffer"),
+                "{error}"
+            );
+            assert_eq!(run(&node).unwrap(), words);
+        }
     }
 }
 
