@@ -1,7 +1,7 @@
-//! Sliding sums by key: a window of ten batches, a window a batch.
+//! Sliding sums by key over a window of ten slides; and a sliding count.
 //!
-//! By hand: each batch is reduced once to a pane, partition by partition on two barriers. With an inverse the pane is
-//! added to a live table and the oldest one is taken off; without, the ten panes are merged anew.
+//! By hand: the records of a slide are reduced once to a pane, partition by partition on two barriers. With an inverse
+//! the pane is added to a live table and the oldest one is taken off; without, the ten panes are merged anew.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,20 +10,28 @@ use std::time::Duration;
 
 use ahash::{AHashMap, RandomState};
 use rayon::prelude::*;
-use tidemill::{Clock, DStream, Event, Key, ManualClock, QueueSource, StreamingContext};
+use tidemill::{Clock, DStream, Data, Event, Key, ManualClock, QueueSource, StreamingContext};
 
-use super::data::{parts, scramble, word, zipf_pairs};
-use super::{Case, MakeCase, Side, Size, Work};
+use super::data::{Random, parts, scramble, word, zipf_pairs};
+use super::{Case, MakeCase, Side, Size, Work, side};
 
 pub const CASES: &[MakeCase] = &[
-    |size| case("sliding sum, inverse, u64 keys", Some(1.3), size, true, scramble),
-    |size| case("sliding sum, no inverse, u64 keys", Some(2.0), size, false, scramble),
-    |size| case("sliding sum, inverse, String keys", Some(1.3), size, true, word),
-    |size| case("sliding sum, no inverse, String keys", Some(2.0), size, false, word),
+    |size| case("sliding sum, inverse, u64 keys", size, true, ONE_BATCH, scramble),
+    |size| case("sliding sum, no inverse, u64 keys", size, false, ONE_BATCH, scramble),
+    |size| case("sliding sum, inverse, String keys", size, true, ONE_BATCH, word),
+    |size| case("sliding sum, no inverse, String keys", size, false, ONE_BATCH, word),
+    |size| case("sliding sum, inverse, 10 batches a slide", size, true, TEN_BATCHES, scramble),
+    |size| case("sliding sum, no inverse, 10 batches a slide", size, false, TEN_BATCHES, scramble),
+    sliding_count,
 ];
 
+/// The batches of a slide, and the records of a batch.
+const ONE_BATCH: (usize, usize) = (1, 100_000);
+const TEN_BATCHES: (usize, usize) = (10, 20_000);
+
 const PANES: usize = 10;
-const BATCHES: usize = 40;
+/// How many slides a run has.
+const SLIDES: usize = 40;
 const KEYS: u64 = 50_000;
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -33,17 +41,23 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn case<K: Key>(name: &'static str, target: Option<f64>, size: Size, inverse: bool, key: fn(u64) -> K) -> Case {
-    let batches = if size == Size::Test { PANES + 2 } else { BATCHES };
-    let records = size.records(100_000);
-    let batches: Arc<Vec<Batch<K>>> =
-        Arc::new((0..batches as u64).map(|number| zipf_pairs(records, KEYS, 100 + number, key)).collect());
+fn case<K: Key>(
+    name: &'static str,
+    size: Size,
+    inverse: bool,
+    (per_slide, records): (usize, usize),
+    key: fn(u64) -> K,
+) -> Case {
+    let slides = if size == Size::Test { PANES + 2 } else { SLIDES };
+    let records = size.records(records);
+    let batches = (0..(slides * per_slide) as u64).map(|number| zipf_pairs(records, KEYS, 100 + number, key));
+    let batches: Arc<Vec<Batch<K>>> = Arc::new(batches.collect());
     Case {
         name,
         records: records * batches.len(),
-        target,
-        hand: by_hand(Arc::clone(&batches), inverse),
-        ours: ours(batches, inverse),
+        target: Some(1.3),
+        hand: by_hand(Arc::clone(&batches), inverse, per_slide),
+        ours: ours(batches, inverse, per_slide as u32 * INTERVAL),
     }
 }
 
@@ -52,12 +66,13 @@ fn checksum<K>(sum: u64, (_, total): (K, u64)) -> u64 {
     sum.wrapping_add(total.wrapping_mul(total))
 }
 
-fn by_hand<K: Key>(batches: Arc<Vec<Batch<K>>>, inverse: bool) -> Side {
+fn by_hand<K: Key>(batches: Arc<Vec<Batch<K>>>, inverse: bool, per_slide: usize) -> Side {
     Box::new(move || {
-        let batches: Vec<Vec<Batch<K>>> = batches.iter().map(|batch| parts(batch, threads())).collect();
+        let slides: Vec<Vec<Batch<K>>> =
+            batches.chunks(per_slide).map(|slide| parts(&slide.concat(), threads())).collect();
         Box::new(move || {
             let mut shards: Vec<Shard<K>> = (0..threads()).map(|_| Shard::default()).collect();
-            let slides = batches.into_iter().map(|batch| slide(batch, &mut shards, inverse));
+            let slides = slides.into_iter().map(|records| slide(records, &mut shards, inverse));
             slides.fold(0, u64::wrapping_add)
         })
     })
@@ -75,12 +90,12 @@ impl<K> Default for Shard<K> {
     }
 }
 
-/// Takes a batch in and folds the window, as owned records, like the crate.
-fn slide<K: Key>(batch: Vec<Batch<K>>, shards: &mut [Shard<K>], inverse: bool) -> u64 {
+/// Takes the records of a slide in and folds the window, as owned records, like the crate.
+fn slide<K: Key>(records: Vec<Batch<K>>, shards: &mut [Shard<K>], inverse: bool) -> u64 {
     let owners = RandomState::with_seeds(1, 2, 3, 4);
     let of = shards.len();
     let expected = shards[0].panes.back().map_or(0, |pane| pane.len());
-    let reduced: Vec<Vec<AHashMap<K, u64>>> = batch
+    let reduced: Vec<Vec<AHashMap<K, u64>>> = records
         .into_par_iter()
         .map(|part| {
             let mut tables: Vec<AHashMap<K, u64>> = (0..of).map(|_| AHashMap::with_capacity(expected)).collect();
@@ -135,21 +150,31 @@ impl<K: Key> Shard<K> {
     }
 }
 
-fn ours<K: Key>(batches: Arc<Vec<Batch<K>>>, inverse: bool) -> Side {
+fn ours<K: Key>(batches: Arc<Vec<Batch<K>>>, inverse: bool, slide: Duration) -> Side {
+    run_side(batches, checksum, move |pairs| {
+        let window = PANES as u32 * slide;
+        if inverse {
+            pairs.reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, window, slide)
+        } else {
+            pairs.reduce_by_key_and_window(|a, b| a + b, window, slide)
+        }
+    })
+}
+
+/// Runs the batches through a graph and folds what comes out.
+fn run_side<T: Data, U: Data>(
+    batches: Arc<Vec<Vec<T>>>,
+    fold: fn(u64, U) -> u64,
+    build: impl Fn(&DStream<T>) -> DStream<U> + 'static,
+) -> Side {
     Box::new(move || {
         let queue = QueueSource::one_at_a_time().partitions(threads());
         batches.iter().for_each(|batch| queue.push(batch.iter().cloned()));
         let sum = Arc::new(AtomicU64::new(0));
         let total = Arc::clone(&sum);
-        let run = Run::start(queue, move |pairs: DStream<(K, u64)>| {
-            let (window, slide) = (PANES as u32 * INTERVAL, INTERVAL);
-            let windows = if inverse {
-                pairs.reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, window, slide)
-            } else {
-                pairs.reduce_by_key_and_window(|a, b| a + b, window, slide)
-            };
-            windows.foreach_batch(move |window, _| {
-                total.fetch_add(window.aggregate(0, checksum, u64::wrapping_add)?, Ordering::Relaxed);
+        let run = Run::start(queue, |records: DStream<T>| {
+            build(&records).foreach_batch(move |window, _| {
+                total.fetch_add(window.aggregate(0, fold, u64::wrapping_add)?, Ordering::Relaxed);
                 Ok(())
             });
         });
@@ -160,6 +185,39 @@ fn ours<K: Key>(batches: Arc<Vec<Batch<K>>>, inverse: bool) -> Side {
         });
         work
     })
+}
+
+/// Counts the numbers of ten batches that are wanted, again with every batch.
+fn sliding_count(size: Size) -> Case {
+    fn wanted(number: &u64) -> bool {
+        number % 3 != 0
+    }
+    let mut random = Random::new(5);
+    let records = size.records(1_000_000);
+    let batches: Arc<Vec<Vec<u64>>> =
+        Arc::new((0..SLIDES).map(|_| (0..records).map(|_| random.next()).collect()).collect());
+    let by_hand = Arc::new(batches.iter().map(|batch| parts(batch, threads())).collect::<Vec<_>>());
+    Case {
+        name: "sliding count of a filter",
+        records: records * SLIDES,
+        target: None,
+        hand: side(move || {
+            let (mut counts, mut total, mut sum) = (VecDeque::new(), 0u64, 0u64);
+            for batch in &*by_hand {
+                let count: u64 = batch.par_iter().map(|part| part.iter().filter(|n| wanted(n)).count() as u64).sum();
+                total += count;
+                counts.push_back(count);
+                if counts.len() > PANES {
+                    total -= counts.pop_front().unwrap_or_default();
+                }
+                sum = sum.wrapping_add(total);
+            }
+            sum
+        }),
+        ours: run_side(batches, u64::wrapping_add, |numbers| {
+            numbers.filter(wanted).count_by_window(PANES as u32 * INTERVAL, INTERVAL)
+        }),
+    }
 }
 
 /// A graph that runs on a clock which is advanced by hand.
