@@ -8,9 +8,9 @@ use crate::exec::TaskContext;
 use crate::id::Origin;
 
 impl<K: Data, V: Data> Dataset<(K, V)> {
-    /// Gathers by key the values of this dataset and of `other`: each key that one of them has comes once, with a list of
-    /// its values from each, in no particular (but in each run the same) order. `cogroup2` and `cogroup3` take two and
-    /// three others.
+    /// Gathers by key the values of this dataset and of `other`: each key that one of them has comes once, with a list
+    /// of its values from each, in no particular (but in each run the same) order. `cogroup2` and `cogroup3` take two
+    /// and three others.
     ///
     /// Sides are brought together as by [`join`](Dataset::join). The groups of a partition are in memory at once; the
     /// values of a group come in the order of their partitions.

@@ -160,8 +160,8 @@ fn a_skewed_side_stays_linear() {
     assert_eq!(skewed.map_values(|_| ()).cogroup(&skewed).count().unwrap(), 10_001);
 }
 
-/// The records of a partition come in the order of the left side, each with its partners in theirs; then what is left of
-/// the right side.
+/// The records of a partition come in the order of the left side, each with its partners in theirs; then what is left
+/// of the right side.
 #[test]
 fn the_order_of_a_join_is_that_of_its_sides() {
     let context = context(1, false);

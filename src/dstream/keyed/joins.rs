@@ -171,8 +171,8 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         self.lift_with("full_outer_join", other, move |left, right| left.full_outer_join_with(&right, partitions))
     }
 
-    /// The pairs of each batch whose keys `other`'s batch at the same time does not have; duplicates stay. Of `other` only
-    /// the keys are moved and kept. Otherwise as [`join`](DStream::join).
+    /// The pairs of each batch whose keys `other`'s batch at the same time does not have; duplicates stay. Of `other`
+    /// only the keys are moved and kept. Otherwise as [`join`](DStream::join).
     ///
     /// # Examples
     ///
