@@ -8,15 +8,18 @@ use crate::context::StreamingContext;
 use crate::data::{Data, Exchange, Key, Partitions};
 use crate::dataset::Dataset;
 
+type Either<V, W> = (Option<V>, Option<W>);
+type Groups<V, W> = (Vec<V>, Vec<W>);
+
 /// What every join makes of two sides, in the order of their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Joined<K, V, W> {
     inner: Vec<(K, (V, W))>,
     left: Vec<(K, (V, Option<W>))>,
     right: Vec<(K, (Option<V>, W))>,
-    full: Vec<(K, (Option<V>, Option<W>))>,
+    full: Vec<(K, Either<V, W>)>,
     subtracted: Vec<(K, V)>,
-    groups: Vec<(K, (Vec<V>, Vec<W>))>,
+    groups: Vec<(K, Groups<V, W>)>,
 }
 
 impl<K: Clone + Ord, V: Clone + Ord, W: Clone + Ord> Joined<K, V, W> {

@@ -1,3 +1,5 @@
+#![expect(clippy::type_complexity, reason = "what comes out of a join is best read where it stands")]
+
 use crate::data::{Data, Exchange, Key, Partitions};
 use crate::dataset::Dataset;
 use crate::dstream::DStream;
