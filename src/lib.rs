@@ -111,6 +111,7 @@ mod guide {
         GettingStarted: "guide/src/getting-started.md",
         ProgrammingModel: "guide/src/programming-model.md",
         Windows: "guide/src/windows.md",
+        Joins: "guide/src/joins.md",
         Kafka: "guide/src/kafka.md",
         Testing: "guide/src/testing.md",
         ComingFromSpark: "guide/src/coming-from-spark.md",

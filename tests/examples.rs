@@ -90,3 +90,13 @@ fn word_count_tells_what_is_wrong_in_one_line() {
     assert!(error(&["--intervall", "1s"], 2).contains("--interval"));
     assert!(error(&["--interval", "5"], 2).contains("no unit"));
 }
+
+/// The program prints what its header says.
+#[test]
+fn join_streams_prints_what_its_header_says() {
+    let output = example("join_streams").output().unwrap();
+    assert!(output.status.success());
+    let source = include_str!("../examples/join_streams.rs");
+    let block = source.split("It prints:\n//!\n//! ```text\n").nth(1).unwrap().split("//! ```").next().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), block.replace("//! ", ""));
+}

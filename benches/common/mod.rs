@@ -5,6 +5,7 @@
 
 pub mod data;
 pub mod fusion;
+pub mod joins;
 pub mod measure;
 pub mod scheduling;
 pub mod shuffle;

@@ -13,6 +13,7 @@ use crate::harness::{SECOND, error_of, every_run, line};
 
 type Lefts = Vec<(u16, i32)>;
 type Rights = Vec<(u16, String)>;
+type Either = (Option<i32>, Option<String>);
 
 #[test]
 fn top_k_by_value_takes_the_first_of_equals() {
@@ -122,7 +123,7 @@ fn a_wrong_number_of_partitions_is_told_at_the_start() {
 }
 
 /// A full outer join by nested loops.
-fn plainly(left: &Lefts, right: &Rights) -> Vec<(u16, (Option<i32>, Option<String>))> {
+fn plainly(left: &Lefts, right: &Rights) -> Vec<(u16, Either)> {
     let mut joined = Vec::new();
     for (k, v) in left {
         joined.extend(right.iter().filter(|(key, _)| key == k).map(|(_, w)| (*k, (Some(*v), Some(w.clone())))));

@@ -1,3 +1,5 @@
+#![expect(clippy::type_complexity, reason = "what comes out of a join is best read where it stands")]
+
 use std::sync::Arc;
 
 use crate::data::{Data, Exchange, Key, Partitions, hash_key};
@@ -8,9 +10,9 @@ use crate::exec::TaskContext;
 use crate::id::Origin;
 
 impl<K: Data, V: Data> Dataset<(K, V)> {
-    /// Gathers by key the values of this dataset and of `other`: each key that one of them has comes once, with a list of
-    /// its values from each, in no particular (but in each run the same) order. `cogroup2` and `cogroup3` take two and
-    /// three others.
+    /// Gathers by key the values of this dataset and of `other`: each key that one of them has comes once, with a list
+    /// of its values from each, in no particular (but in each run the same) order. `cogroup2` and `cogroup3` take two
+    /// and three others.
     ///
     /// Sides are brought together as by [`join`](Dataset::join). The groups of a partition are in memory at once; the
     /// values of a group come in the order of their partitions.

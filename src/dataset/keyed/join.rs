@@ -1,6 +1,8 @@
 //! Joins by key: both sides are brought into the same partitions, and each task indexes its partition of the right one
 //! and lets the left one flow by. The five joins are one node; they differ in what they keep of the sides.
 
+#![expect(clippy::type_complexity, reason = "what comes out of a join is best read where it stands")]
+
 mod index;
 
 use std::sync::Arc;
@@ -97,8 +99,8 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
         self.join_by("left_outer_join", other, partitions, Keep { left: true, ..KEEP_MATCHES }, |v, w| Some((v?, w)))
     }
 
-    /// As [`join`](Dataset::join), and a pair of `other` whose key this dataset does not have comes with `None`. These are
-    /// the last ones of their partition, in the order of `other`.
+    /// As [`join`](Dataset::join), and a pair of `other` whose key this dataset does not have comes with `None`. These
+    /// are the last ones of their partition, in the order of `other`.
     ///
     /// # Examples
     ///
@@ -138,8 +140,8 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
         self.join_by("right_outer_join", other, partitions, Keep { right: true, ..KEEP_MATCHES }, |v, w| Some((v, w?)))
     }
 
-    /// As [`join`](Dataset::join), and a pair whose key the other side does not have comes with `None`. Those of `other`
-    /// are the last ones of their partition, in the order of `other`.
+    /// As [`join`](Dataset::join), and a pair whose key the other side does not have comes with `None`. Those of
+    /// `other` are the last ones of their partition, in the order of `other`.
     ///
     /// # Examples
     ///

@@ -8,15 +8,18 @@ use crate::context::StreamingContext;
 use crate::data::{Data, Exchange, Key, Partitions};
 use crate::dataset::Dataset;
 
+type Either<V, W> = (Option<V>, Option<W>);
+type Groups<V, W> = (Vec<V>, Vec<W>);
+
 /// What every join makes of two sides, in the order of their names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Joined<K, V, W> {
     inner: Vec<(K, (V, W))>,
     left: Vec<(K, (V, Option<W>))>,
     right: Vec<(K, (Option<V>, W))>,
-    full: Vec<(K, (Option<V>, Option<W>))>,
+    full: Vec<(K, Either<V, W>)>,
     subtracted: Vec<(K, V)>,
-    groups: Vec<(K, (Vec<V>, Vec<W>))>,
+    groups: Vec<(K, Groups<V, W>)>,
 }
 
 impl<K: Clone + Ord, V: Clone + Ord, W: Clone + Ord> Joined<K, V, W> {
@@ -160,8 +163,8 @@ fn a_skewed_side_stays_linear() {
     assert_eq!(skewed.map_values(|_| ()).cogroup(&skewed).count().unwrap(), 10_001);
 }
 
-/// The records of a partition come in the order of the left side, each with its partners in theirs; then what is left of
-/// the right side.
+/// The records of a partition come in the order of the left side, each with its partners in theirs; then what is left
+/// of the right side.
 #[test]
 fn the_order_of_a_join_is_that_of_its_sides() {
     let context = context(1, false);

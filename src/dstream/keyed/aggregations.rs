@@ -97,8 +97,8 @@ impl<K: Data, V: Data> DStream<(K, V)> {
     }
 
     /// Combines the values of each key of a batch into something of another type. In each partition `create` makes a
-    /// combiner of the first value of a key and `merge_value` adds the others; `merge_combiners` then merges those of the
-    /// partitions, in their order. Every key comes once, in no particular order.
+    /// combiner of the first value of a key and `merge_value` adds the others; `merge_combiners` then merges those of
+    /// the partitions, in their order. Every key comes once, in no particular order.
     ///
     /// Values are combined before the shuffle where keys repeat, which never shows in the result.
     ///
@@ -160,9 +160,9 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         })
     }
 
-    /// Folds the values of each key of a batch into `zero`. In each partition `seq` folds the values of a key into a copy
-    /// of `zero`; `comb` then merges the results of a key, in the order of the partitions. Every key comes once, in no
-    /// particular order.
+    /// Folds the values of each key of a batch into `zero`. In each partition `seq` folds the values of a key into a
+    /// copy of `zero`; `comb` then merges the results of a key, in the order of the partitions. Every key comes once,
+    /// in no particular order.
     ///
     /// `zero` enters once for each key and partition of the batch that has the key, as in Spark: it should change
     /// nothing, as 0 does in a sum.

@@ -1,3 +1,5 @@
+#![expect(clippy::type_complexity, reason = "what comes out of a join is best read where it stands")]
+
 use crate::data::{Data, Exchange, Key, Partitions};
 use crate::dstream::DStream;
 
@@ -176,8 +178,8 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         })
     }
 
-    /// The pairs of each batch whose keys `other`'s batch at the same time does not have; duplicates stay. Of `other` only
-    /// the keys are moved and kept. Otherwise as [`join`](DStream::join).
+    /// The pairs of each batch whose keys `other`'s batch at the same time does not have; duplicates stay. Of `other`
+    /// only the keys are moved and kept. Otherwise as [`join`](DStream::join).
     ///
     /// # Examples
     ///
