@@ -1,8 +1,12 @@
 //! Bytes of records: serde values with bincode, always under a size limit. Nothing of bincode shows outside.
 
+mod block;
+
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, ErrorKind, Result};
+
+pub(crate) use block::{Block, BlockRead, block_len, decode_block};
 
 /// No single value may claim more than this: a torn length must not make the process ask for it.
 const MAX_VALUE_BYTES: usize = 1 << 30;
@@ -13,22 +17,15 @@ const FORMAT: bincode::config::Configuration<
     bincode::config::Limit<MAX_VALUE_BYTES>,
 > = bincode::config::standard().with_limit::<MAX_VALUE_BYTES>();
 
+/// The bytes of a frame before its body: the length of the body and its checksum.
+pub(crate) const FRAME_HEAD: usize = 8;
+
 /// Appends a frame: length (4 bytes, little-endian) and CRC-32 of the value's bytes (4 bytes), then the bytes.
 pub(crate) fn encode_frame<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<()> {
     let start = into.len();
-    into.extend_from_slice(&[0; 8]);
-    bincode::serde::encode_into_std_write(value, into, FORMAT)
-        .map_err(|e| Error::new(ErrorKind::Codec, format!("a {} cannot be written", name::<T>())).caused_by(e))?;
-    let length = into.len() - start - 8;
-    if length > MAX_VALUE_BYTES {
-        return Err(Error::new(
-            ErrorKind::Codec,
-            format!("a {} takes {length} bytes, more than {MAX_VALUE_BYTES}", name::<T>()),
-        ));
-    }
-    let checksum = crc32fast::hash(&into[start + 8..]);
-    into[start..start + 4].copy_from_slice(&(length as u32).to_le_bytes());
-    into[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
+    into.extend_from_slice(&[0; FRAME_HEAD]);
+    encode_value(value, into)?;
+    close_frame(&mut into[start..]);
     Ok(())
 }
 
@@ -36,20 +33,58 @@ pub(crate) fn encode_frame<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Resul
 ///
 /// Length and checksum are checked before anything is decoded, and the value must use up its frame.
 pub(crate) fn decode_frame<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8])> {
-    let torn = |what: &str| Error::new(ErrorKind::Codec, format!("a {} cannot be read: {what}", name::<T>()));
-    let (header, rest) = bytes.split_at_checked(8).ok_or_else(|| torn("its frame is cut short"))?;
-    let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
-    let checksum = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
-    let (body, rest) = rest.split_at_checked(length).ok_or_else(|| torn("its frame is cut short"))?;
-    if crc32fast::hash(body) != checksum {
-        return Err(torn("the checksum of its frame does not match"));
-    }
-    let (value, used) = bincode::serde::decode_from_slice(body, FORMAT)
-        .map_err(|e| torn("its bytes do not fit the type").caused_by(e))?;
-    if used != length {
-        return Err(torn("its frame holds more bytes than the type takes"));
+    let (body, rest) = open_frame::<T>(bytes)?;
+    let (value, used) = decode_value(body)?;
+    if used != body.len() {
+        return Err(torn::<T>("its frame holds more bytes than the type takes"));
     }
     Ok((value, rest))
+}
+
+/// Appends the bytes of a value.
+fn encode_value<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<()> {
+    let start = into.len();
+    bincode::serde::encode_into_std_write(value, into, FORMAT)
+        .map_err(|e| Error::new(ErrorKind::Codec, format!("a {} cannot be written", name::<T>())).caused_by(e))?;
+    let length = into.len() - start;
+    if length > MAX_VALUE_BYTES {
+        let message = format!("a {} takes {length} bytes, more than {MAX_VALUE_BYTES}", name::<T>());
+        return Err(Error::new(ErrorKind::Codec, message));
+    }
+    Ok(())
+}
+
+/// Reads the value at the start of `bytes`, and returns how many of them it took.
+fn decode_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize)> {
+    bincode::serde::decode_from_slice(bytes, FORMAT)
+        .map_err(|e| torn::<T>("its bytes do not fit the type").caused_by(e))
+}
+
+/// Writes the head of a frame whose body is complete.
+fn close_frame(frame: &mut [u8]) {
+    let (head, body) = frame.split_at_mut(FRAME_HEAD);
+    let (length, checksum) = (body.len() as u32, crc32fast::hash(body));
+    head[..4].copy_from_slice(&length.to_le_bytes());
+    head[4..].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// Checks the frame of a `T` at the start of `bytes`, and returns its body and what follows it.
+fn open_frame<T>(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
+    let (head, rest) = bytes.split_first_chunk().ok_or_else(|| torn::<T>("its frame is cut short"))?;
+    let (body, rest) = rest.split_at_checked(body_len(head)).ok_or_else(|| torn::<T>("its frame is cut short"))?;
+    if crc32fast::hash(body).to_le_bytes() != head[4..] {
+        return Err(torn::<T>("the checksum of its frame does not match"));
+    }
+    Ok((body, rest))
+}
+
+/// What the head of a frame says of the length of the body.
+fn body_len(head: &[u8; FRAME_HEAD]) -> usize {
+    u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize
+}
+
+fn torn<T>(what: &str) -> Error {
+    Error::new(ErrorKind::Codec, format!("a {} cannot be read: {what}", name::<T>()))
 }
 
 fn name<T>() -> &'static str {

@@ -1,11 +1,12 @@
 //! The front door: settings in, a running graph out.
 
 use std::panic::Location;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::data::{Data, KEY_GROUPS, Partitions};
+use crate::data::{Data, Exchange, KEY_GROUPS, Partitions};
 use crate::dataset::Dataset;
 use crate::dstream::{DStream, GraphBuilder};
 use crate::error::{Error, ErrorKind, OnError, Result};
@@ -75,6 +76,49 @@ impl StreamingContext {
     #[track_caller]
     pub fn parallelize<T: Data>(&self, records: impl IntoIterator<Item = T>, partitions: usize) -> Dataset<T> {
         Dataset::of(cut(records.into_iter().collect(), partitions.max(1)), &self.runtime)
+    }
+
+    /// Makes a dataset of the lines of a text file, or of the text files of a directory: a partition a file, in the
+    /// order of their names. Files whose names begin with `.` or `_` are left out.
+    ///
+    /// Which files there are is looked up now, what is in them when an action runs: until then they have to stay as
+    /// they are. A line ends with `\n` or `\r\n`, which do not belong to it.
+    ///
+    /// # Errors
+    ///
+    /// Of every action: a path that cannot be read; a file that is not UTF-8, with its name and line.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let folder = tempfile::tempdir()?;
+    /// std::fs::write(folder.path().join("spring"), "ebb\nflood\n")?;
+    /// std::fs::write(folder.path().join("neap"), "slack")?;
+    /// let lines = context.text_file(folder.path());
+    /// assert_eq!(lines.collect_partitions()?, [vec!["slack"], vec!["ebb", "flood"]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn text_file(&self, path: impl AsRef<Path>) -> Dataset<String> {
+        Dataset::of_text(path.as_ref(), &self.runtime)
+    }
+
+    /// Makes a dataset of what [`save_as_object_file`](Dataset::save_as_object_file) or
+    /// [`save_as_object_files`](DStream::save_as_object_files) has written: a partition a file, in the order of their
+    /// names.
+    ///
+    /// Which files there are is looked up now, what is in them when an action runs: until then they have to stay as
+    /// they are. The type has to be that of the records that were written, or one that serde reads alike; the files do
+    /// not say.
+    ///
+    /// # Errors
+    ///
+    /// Of every action: a path that cannot be read; a file that is cut short, damaged or of other records, with its
+    /// name and the offset.
+    #[track_caller]
+    pub fn object_file<T: Exchange>(&self, path: impl AsRef<Path>) -> Dataset<T> {
+        Dataset::of_objects(path.as_ref(), &self.runtime)
     }
 
     /// Adds a listener, before or after the start. It learns of what happens from here on.

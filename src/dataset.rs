@@ -4,6 +4,7 @@
 
 mod action;
 mod chunk;
+mod files;
 mod keyed;
 mod lineage;
 mod narrow;

@@ -70,6 +70,7 @@ pub mod kafka;
 mod listener;
 pub mod prelude;
 mod scheduler;
+mod storage;
 pub mod testing;
 mod time;
 
@@ -107,6 +108,7 @@ mod guide {
         ProgrammingModel: "guide/src/programming-model.md",
         Windows: "guide/src/windows.md",
         Kafka: "guide/src/kafka.md",
+        Outputs: "guide/src/outputs.md",
         Testing: "guide/src/testing.md",
         ComingFromSpark: "guide/src/coming-from-spark.md",
     }

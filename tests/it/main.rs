@@ -14,6 +14,8 @@ mod lifecycle;
 #[cfg(test)]
 mod operators;
 #[cfg(test)]
+mod outputs;
+#[cfg(test)]
 mod vectors;
 #[cfg(test)]
 mod windows;
