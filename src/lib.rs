@@ -41,6 +41,7 @@
 //! | [`Source`], [`QueueSource`] | inputs of your own, records at hand |
 //! | [`testing`] | graphs on a manual clock: batches in, batches out |
 //! | [`Listener`], [`Event`] | what happens, batch by batch |
+//! | [`Accumulator`], [`Broadcast`] | totals that all tasks add to, values that all of them read |
 //! | [`Error`], [`ErrorKind`] | what failed, where and why |
 //! | [`Time`], [`Interval`], [`Clock`] | batch times |
 //!
@@ -79,6 +80,7 @@ pub use data::{Data, Exchange, Key, Partitions};
 pub use dataset::{Dataset, Emitter, PairEmitter, PartitionIter, ReadPartition};
 pub use dstream::{Batch, DStream};
 pub use error::{Error, ErrorKind, Result};
+pub use exec::{Accumulator, Broadcast};
 pub use id::StreamId;
 pub use input::{InputBatch, QueueSource, Source, SourceContext};
 pub use listener::{BatchInfo, Event, InputInfo, Listener, OutputInfo};

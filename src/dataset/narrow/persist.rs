@@ -5,7 +5,7 @@ use super::memory::push_shared;
 use crate::data::Data;
 use crate::dataset::{AnyLineage, Dataset, Flow, Header, Lineage, Note, Partition, Sink, stage};
 use crate::error::Result;
-use crate::exec::TaskContext;
+use crate::exec::{Adds, TaskContext};
 
 impl<T: Data> Dataset<T> {
     /// Returns this dataset with a memory: each partition is kept when it is first computed, and computed no more.
@@ -78,7 +78,10 @@ impl<T: Data> Lineage<T> for Persist<T> {
             None => {
                 let parent = self.parent().expect("the parent is there until every partition is kept");
                 let part = task.part();
+                // The records stay, also if the attempt fails further on: so does what was added on the way to them.
+                let adds = Adds::keep_apart();
                 let records = part.run(|| stage::gather(&*parent, partition, &part))?;
+                adds.apply()?;
                 *slot = Some(Arc::clone(&records));
                 if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
                     *lock(&self.parent) = None;
