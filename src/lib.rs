@@ -34,7 +34,7 @@
 //! | | |
 //! |---|---|
 //! | [`StreamingContext`] | settings, inputs, start and stop |
-//! | [`DStream`] | a stream of batches and everything that can be made of it; outputs: [`foreach_batch`](DStream::foreach_batch), [`print`](DStream::print) |
+//! | [`DStream`] | a stream of batches and everything that can be made of it; outputs: [`foreach_batch`](DStream::foreach_batch), [`print`](DStream::print), [files](DStream::save_as_text_files) |
 //! | [`Dataset`] | one batch: lazy, in partitions, with actions |
 //! | [`Data`], [`Exchange`], [`Key`] | what records and keys have to be |
 //! | [`kafka`] | the direct stream, its settings and records, a broker for demos and tests |
@@ -50,7 +50,8 @@
 //! # Delivery
 //!
 //! A Kafka record reaches every output at least once: offsets are committed after the outputs of their batch are done.
-//! Nothing but these offsets outlives the program; after a restart windows begin empty.
+//! Nothing but these offsets, and the files that outputs write, outlives the program; after a restart windows begin
+//! empty.
 //!
 //! # Features
 //!
