@@ -1,8 +1,12 @@
 //! Bytes of records: serde values with bincode, always under a size limit. Nothing of bincode shows outside.
 
+mod block;
+
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, ErrorKind, Result};
+
+pub(crate) use block::{Block, BlockRead, block_len, decode_block};
 
 /// No single value may claim more than this: a torn length must not make the process ask for it.
 const MAX_VALUE_BYTES: usize = 1 << 30;
@@ -13,15 +17,15 @@ const FORMAT: bincode::config::Configuration<
     bincode::config::Limit<MAX_VALUE_BYTES>,
 > = bincode::config::standard().with_limit::<MAX_VALUE_BYTES>();
 
-/// Length (4 bytes, little-endian) and CRC-32 (4 bytes) of the bytes that follow.
-const HEADER_BYTES: usize = 8;
+/// The bytes of a frame before its body: the length of the body and its checksum.
+pub(crate) const FRAME_HEAD: usize = 8;
 
-/// Appends a frame: its header, then the bytes of the value.
+/// Appends a frame: length (4 bytes, little-endian) and CRC-32 of the value's bytes (4 bytes), then the bytes.
 pub(crate) fn encode_frame<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<()> {
     let start = into.len();
-    into.extend_from_slice(&[0; HEADER_BYTES]);
-    encode(value, into)?;
-    seal(&mut into[start..]);
+    into.extend_from_slice(&[0; FRAME_HEAD]);
+    encode_value(value, into)?;
+    close_frame(&mut into[start..]);
     Ok(())
 }
 
@@ -29,81 +33,54 @@ pub(crate) fn encode_frame<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Resul
 ///
 /// Length and checksum are checked before anything is decoded, and the value must use up its frame.
 pub(crate) fn decode_frame<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8])> {
-    let (body, rest) = open_frame(bytes).map_err(|error| torn::<T>(&error.to_string()))?;
-    let (value, left) = decode(body)?;
-    if !left.is_empty() {
+    let (body, rest) = open_frame::<T>(bytes)?;
+    let (value, used) = decode_value(body)?;
+    if used != body.len() {
         return Err(torn::<T>("its frame holds more bytes than the type takes"));
     }
     Ok((value, rest))
 }
 
-/// A frame of several values, which follow each other with nothing in between.
-#[derive(Debug)]
-pub(crate) struct FrameWriter {
-    bytes: Vec<u8>,
-}
-
-impl FrameWriter {
-    pub(crate) fn new() -> Self {
-        FrameWriter { bytes: vec![0; HEADER_BYTES] }
-    }
-
-    pub(crate) fn push<T: Serialize>(&mut self, value: &T) -> Result<()> {
-        encode(value, &mut self.bytes)
-    }
-
-    /// How many bytes the values take.
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - HEADER_BYTES
-    }
-
-    /// Ends the frame, hands it to `write`, and begins the next one.
-    pub(crate) fn finish<R>(&mut self, write: impl FnOnce(&[u8]) -> R) -> R {
-        seal(&mut self.bytes);
-        let written = write(&self.bytes);
-        self.bytes.truncate(HEADER_BYTES);
-        written
-    }
-}
-
-/// Checks length and checksum of the frame at the start of `bytes`. Returns what is in it, and what follows it.
-pub(crate) fn open_frame(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
-    let torn = |what: &str| Error::new(ErrorKind::Codec, what);
-    let (header, rest) = bytes.split_at_checked(HEADER_BYTES).ok_or_else(|| torn("the frame is cut short"))?;
-    let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
-    let checksum = u32::from_le_bytes([header[4], header[5], header[6], header[7]]);
-    let (body, rest) = rest.split_at_checked(length).ok_or_else(|| torn("the frame is cut short"))?;
-    if crc32fast::hash(body) != checksum {
-        return Err(torn("the checksum of the frame does not match"));
-    }
-    Ok((body, rest))
-}
-
-/// Reads the value at the start of what is in a frame, and returns it with what follows it.
-pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<(T, &[u8])> {
-    let (value, used) = bincode::serde::decode_from_slice(body, FORMAT)
-        .map_err(|e| torn::<T>("its bytes do not fit the type").caused_by(e))?;
-    Ok((value, &body[used..]))
-}
-
 /// Appends the bytes of a value.
-fn encode<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<()> {
+fn encode_value<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<()> {
     let start = into.len();
     bincode::serde::encode_into_std_write(value, into, FORMAT)
         .map_err(|e| Error::new(ErrorKind::Codec, format!("a {} cannot be written", name::<T>())).caused_by(e))?;
     let length = into.len() - start;
     if length > MAX_VALUE_BYTES {
-        let what = format!("a {} takes {length} bytes, more than {MAX_VALUE_BYTES}", name::<T>());
-        return Err(Error::new(ErrorKind::Codec, what));
+        let message = format!("a {} takes {length} bytes, more than {MAX_VALUE_BYTES}", name::<T>());
+        return Err(Error::new(ErrorKind::Codec, message));
     }
     Ok(())
 }
 
-/// Writes the header of a frame that is complete.
-fn seal(frame: &mut [u8]) {
-    let (header, body) = frame.split_at_mut(HEADER_BYTES);
-    header[..4].copy_from_slice(&(body.len() as u32).to_le_bytes());
-    header[4..].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
+/// Reads the value at the start of `bytes`, and returns how many of them it took.
+fn decode_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize)> {
+    bincode::serde::decode_from_slice(bytes, FORMAT)
+        .map_err(|e| torn::<T>("its bytes do not fit the type").caused_by(e))
+}
+
+/// Writes the head of a frame whose body is complete.
+fn close_frame(frame: &mut [u8]) {
+    let (head, body) = frame.split_at_mut(FRAME_HEAD);
+    let (length, checksum) = (body.len() as u32, crc32fast::hash(body));
+    head[..4].copy_from_slice(&length.to_le_bytes());
+    head[4..].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// Checks the frame of a `T` at the start of `bytes`, and returns its body and what follows it.
+fn open_frame<T>(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
+    let (head, rest) = bytes.split_first_chunk().ok_or_else(|| torn::<T>("its frame is cut short"))?;
+    let (body, rest) = rest.split_at_checked(body_len(head)).ok_or_else(|| torn::<T>("its frame is cut short"))?;
+    if crc32fast::hash(body).to_le_bytes() != head[4..] {
+        return Err(torn::<T>("the checksum of its frame does not match"));
+    }
+    Ok((body, rest))
+}
+
+/// What the head of a frame says of the length of the body.
+fn body_len(head: &[u8; FRAME_HEAD]) -> usize {
+    u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize
 }
 
 fn torn<T>(what: &str) -> Error {
@@ -131,24 +108,6 @@ mod tests {
         let (pair, rest) = decode_frame::<(String, u64)>(&bytes).unwrap();
         assert_eq!(pair, ("tide".to_string(), 3));
         assert_eq!(decode_frame::<u8>(rest).unwrap(), (7, &[][..]));
-    }
-
-    #[test]
-    fn values_of_one_frame_follow_each_other() {
-        let mut writer = FrameWriter::new();
-        let mut bytes = Vec::new();
-        for values in [&["tide", ""][..], &[], &["mill"]] {
-            values.iter().for_each(|value| writer.push(value).unwrap());
-            writer.finish(|frame| bytes.extend_from_slice(frame));
-            assert_eq!(writer.len(), 0);
-        }
-        let (first, rest) = open_frame(&bytes).unwrap();
-        let (tide, left) = decode::<String>(first).unwrap();
-        let (nothing, left) = decode::<String>(left).unwrap();
-        assert_eq!((tide.as_str(), nothing.as_str(), left.len()), ("tide", "", 0));
-        let (second, rest) = open_frame(rest).unwrap();
-        assert!(second.is_empty());
-        assert_eq!(decode_frame::<String>(rest).unwrap(), ("mill".to_string(), &[][..]));
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! The front door: settings in, a running graph out.
 
+use std::ops::AddAssign;
 use std::panic::Location;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::data::{Data, KEY_GROUPS, Partitions};
+use crate::data::{Data, Exchange, KEY_GROUPS, Partitions};
 use crate::dataset::Dataset;
 use crate::dstream::{AsDStream, DStream, GraphBuilder, StreamSet};
 use crate::error::{Error, ErrorKind, OnError, Result};
-use crate::exec::{MemoryStore, PoolExecutor, Runtime};
+use crate::exec::{Accumulator, Broadcast, MemoryStore, PoolExecutor, Runtime};
 use crate::input::{Source, SourceContext, cut};
 use crate::listener::{Event, Listener, ListenerBus};
 use crate::scheduler::{Scheduler, Settings, State, Status, Stop, Surroundings};
@@ -131,6 +133,96 @@ impl StreamingContext {
     #[track_caller]
     pub fn parallelize<T: Data>(&self, records: impl IntoIterator<Item = T>, partitions: usize) -> Dataset<T> {
         Dataset::of(cut(records.into_iter().collect(), partitions.max(1)), &self.runtime)
+    }
+
+    /// Makes a dataset of the lines of a text file, or of the text files of a directory: a partition a file, in the
+    /// order of their names. Files whose names begin with `.` or `_` are left out.
+    ///
+    /// Which files there are is looked up now, what is in them when an action runs: until then they have to stay as
+    /// they are. A line ends with `\n` or `\r\n`, which do not belong to it.
+    ///
+    /// # Errors
+    ///
+    /// Of every action: a path that cannot be read; a file that is not UTF-8, with its name and line.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let folder = tempfile::tempdir()?;
+    /// std::fs::write(folder.path().join("spring"), "ebb\nflood\n")?;
+    /// std::fs::write(folder.path().join("neap"), "slack")?;
+    /// let lines = context.text_file(folder.path());
+    /// assert_eq!(lines.collect_partitions()?, [vec!["slack"], vec!["ebb", "flood"]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    #[track_caller]
+    pub fn text_file(&self, path: impl AsRef<Path>) -> Dataset<String> {
+        Dataset::of_text(path.as_ref(), &self.runtime)
+    }
+
+    /// Makes a dataset of what [`save_as_object_file`](Dataset::save_as_object_file) or
+    /// [`save_as_object_files`](DStream::save_as_object_files) has written: a partition a file, in the order of their
+    /// names.
+    ///
+    /// Which files there are is looked up now, what is in them when an action runs: until then they have to stay as
+    /// they are. The type has to be that of the records that were written, or one that serde reads alike; the files do
+    /// not say.
+    ///
+    /// # Errors
+    ///
+    /// Of every action: a path that cannot be read; a file that is cut short, damaged or of other records, with its
+    /// name and the offset.
+    #[track_caller]
+    pub fn object_file<T: Exchange>(&self, path: impl AsRef<Path>) -> Dataset<T> {
+        Dataset::of_objects(path.as_ref(), &self.runtime)
+    }
+
+    /// Makes a total that the closures of the program add to, from all tasks: a number, a `Duration`, whatever can be
+    /// added up. See [`Accumulator`] for what counts. The name appears in errors.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let letters = context.accumulator::<usize>("letters");
+    /// let sum = letters.clone();
+    /// context.parallelize(["tide", "mill"], 2).map(move |word| sum.add(word.len())).count()?;
+    /// assert_eq!(letters.value(), 8);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn accumulator<T: Default + AddAssign + Send + 'static>(&self, name: impl Into<String>) -> Accumulator<T> {
+        Accumulator::sum(name.into())
+    }
+
+    /// As [`accumulator`](StreamingContext::accumulator), for whatever can be merged: the total begins with `zero`, and
+    /// `merge` adds what was added. It has to be associative and commutative, since tasks end in any order; it adds to
+    /// no accumulator itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::collections::BTreeSet;
+    ///
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let places = context.accumulator_with("places", BTreeSet::new(), |all, mut more| all.append(&mut more));
+    /// let seen = places.clone();
+    /// context.parallelize(["north", "south", "north"], 2).map(move |place| seen.add([place].into())).count()?;
+    /// assert_eq!(places.value(), ["north", "south"].into());
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn accumulator_with<T: Send + 'static>(
+        &self,
+        name: impl Into<String>,
+        zero: T,
+        merge: impl Fn(&mut T, T) + Send + Sync + 'static,
+    ) -> Accumulator<T> {
+        Accumulator::new(name.into(), zero, merge)
+    }
+
+    /// Makes a value that all tasks read: a table to look things up in, say. See [`Broadcast`].
+    pub fn broadcast<T: Send + Sync + 'static>(&self, value: T) -> Broadcast<T> {
+        Broadcast::new(self.runtime.next_broadcast(), value)
     }
 
     /// Adds a listener, before or after the start. It learns of what happens from here on.

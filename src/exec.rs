@@ -3,6 +3,8 @@
 //! [`Executor`] and [`ShuffleStore`] are the seam: rayon and a table in memory are behind it here, a cluster can be. A
 //! task is named by its stage and partition and never shipped: every process of a program builds the same stages.
 
+mod accumulator;
+mod broadcast;
 mod pool;
 mod shuffle_store;
 mod task;
@@ -15,10 +17,14 @@ use crate::data::Partitions;
 use crate::error::Result;
 use crate::id::Origin;
 
+pub(crate) use accumulator::Adds;
 pub(crate) use pool::PoolExecutor;
 pub(crate) use shuffle_store::MemoryStore;
 pub(crate) use shuffle_store::{Block, ShuffleId, ShuffleStore};
 pub(crate) use task::{TaskContext, run_attempts};
+
+pub use accumulator::Accumulator;
+pub use broadcast::Broadcast;
 
 /// Which half of an operator's work a stage does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +72,7 @@ struct Parts {
     max_task_attempts: u32,
     default_partitions: Partitions,
     next_shuffle: AtomicU64,
+    next_broadcast: AtomicU64,
 }
 
 impl Runtime {
@@ -75,8 +82,14 @@ impl Runtime {
         max_task_attempts: u32,
         default_partitions: Partitions,
     ) -> Self {
-        let next_shuffle = AtomicU64::new(0);
-        Runtime(Arc::new(Parts { executor, shuffles, max_task_attempts, default_partitions, next_shuffle }))
+        Runtime(Arc::new(Parts {
+            executor,
+            shuffles,
+            max_task_attempts,
+            default_partitions,
+            next_shuffle: AtomicU64::new(0),
+            next_broadcast: AtomicU64::new(0),
+        }))
     }
 
     pub(crate) fn executor(&self) -> &dyn Executor {
@@ -98,5 +111,9 @@ impl Runtime {
 
     pub(crate) fn next_shuffle(&self) -> ShuffleId {
         ShuffleId(self.0.next_shuffle.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn next_broadcast(&self) -> u64 {
+        self.0.next_broadcast.fetch_add(1, Ordering::Relaxed)
     }
 }

@@ -34,7 +34,7 @@
 //! | | |
 //! |---|---|
 //! | [`StreamingContext`] | settings, inputs, start and stop |
-//! | [`DStream`] | a stream of batches and everything that can be made of it; outputs: [`foreach_batch`](DStream::foreach_batch), [`print`](DStream::print) |
+//! | [`DStream`] | a stream of batches and everything that can be made of it; outputs: [`foreach_batch`](DStream::foreach_batch), [`print`](DStream::print), [files](DStream::save_as_text_files) |
 //! | [`Dataset`] | one batch: lazy, in partitions, with actions |
 //! | [`StorageLevel`] | how persisted records are kept |
 //! | [`Data`], [`Exchange`], [`Key`] | what records and keys have to be |
@@ -42,6 +42,7 @@
 //! | [`Source`], [`QueueSource`] | inputs of your own, records at hand |
 //! | [`testing`] | graphs on a manual clock: batches in, batches out |
 //! | [`Listener`], [`Event`] | what happens, batch by batch |
+//! | [`Accumulator`], [`Broadcast`] | totals that all tasks add to, values that all of them read |
 //! | [`Error`], [`ErrorKind`] | what failed, where and why |
 //! | [`Time`], [`Interval`], [`Clock`] | batch times |
 //!
@@ -50,7 +51,8 @@
 //! # Delivery
 //!
 //! A Kafka record reaches every output at least once: offsets are committed after the outputs of their batch are done.
-//! Nothing but these offsets outlives the program; after a restart windows begin empty.
+//! Nothing but these offsets, and the files that outputs write, outlives the program; after a restart windows begin
+//! empty.
 //!
 //! # Features
 //!
@@ -71,6 +73,7 @@ pub mod kafka;
 mod listener;
 pub mod prelude;
 mod scheduler;
+mod storage;
 pub mod testing;
 mod time;
 
@@ -82,6 +85,7 @@ pub use dataset::{
 };
 pub use dstream::{AsDStream, Batch, DStream, StreamSet};
 pub use error::{Error, ErrorKind, Result};
+pub use exec::{Accumulator, Broadcast};
 pub use id::StreamId;
 pub use input::{InputBatch, QueueSource, Source, SourceContext};
 pub use listener::{BatchInfo, Event, InputInfo, Listener, OutputInfo};
@@ -113,6 +117,7 @@ mod guide {
         Windows: "guide/src/windows.md",
         Joins: "guide/src/joins.md",
         Kafka: "guide/src/kafka.md",
+        Outputs: "guide/src/outputs.md",
         Testing: "guide/src/testing.md",
         ComingFromSpark: "guide/src/coming-from-spark.md",
     }

@@ -75,6 +75,26 @@ fn word_count_tells_that_its_output_cannot_be_written() {
 }
 
 #[test]
+fn hourly_files_writes_what_a_batch_job_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let expected = "wrote levels-3600000.txt: 120 readings in 2 parts\n\
+                    wrote levels-7200000.txt: 120 readings in 2 parts\n\
+                    wrote levels-10800000.txt: 120 readings in 2 parts\n\
+                    the job read 3 directories: 360 readings; highest mean 97 cm at north, in means-10800000\n";
+    // The second run replaces what the first has written.
+    for _ in 0..2 {
+        let output = example("hourly_files").arg("--folder").arg(folder.path()).output().unwrap();
+        assert_eq!((output.status.success(), String::from_utf8(output.stdout).unwrap().as_str()), (true, expected));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 6);
+    }
+    std::fs::write(folder.path().join("means-3600000/notes"), "").unwrap();
+    let output = example("hourly_files").arg("--folder").arg(folder.path()).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), error.lines().count()), (Some(1), 1), "{error}");
+    assert!(error.contains("batch 3600000 ms") && error.contains("`notes`"), "{error}");
+}
+
+#[test]
 fn word_count_tells_what_is_wrong_in_one_line() {
     let error = |arguments: &[&str], code: i32| {
         let output = run(arguments);

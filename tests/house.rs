@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 const GROUND: [&str; 5] = ["error", "id", "data", "codec", "time"];
 
 /// The rooms above the ground, and the rooms that each may use besides it.
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 8] = [
     ("event_loop", &[]),
+    ("storage", &[]),
     ("exec", &[]),
     ("listener", &["event_loop"]),
-    ("dataset", &["exec"]),
+    ("dataset", &["exec", "storage"]),
     ("input", &["event_loop", "listener", "dataset", "exec"]),
-    ("dstream", &["exec", "dataset", "input", "listener"]),
+    ("dstream", &["exec", "storage", "dataset", "input", "listener"]),
     ("scheduler", &["event_loop", "listener", "dstream", "input", "exec"]),
 ];
 

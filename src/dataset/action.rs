@@ -181,6 +181,11 @@ impl<T: Data> Dataset<T> {
 
     /// Calls `f` once with the records of each partition, on the threads of the pool: the place to open a connection.
     ///
+    /// A task that is tried again calls `f` again, with the same records. To write them exactly once all the same, write
+    /// in one transaction the records and a row that names the batch time and the partition, and write nothing if that
+    /// row is there. This holds for one run of the program; after a restart the same records may come in another batch,
+    /// and a name that lasts is made of their offsets. The guide's chapter on outputs has the recipe.
+    ///
     /// # Errors
     ///
     /// What `f` returns, after the task was tried again as often as the context allows: `f` may see a partition twice.

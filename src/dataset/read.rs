@@ -97,7 +97,15 @@ impl<T: Data> Dataset<T> {
         note: impl Any + Send + Sync,
         runtime: &Runtime,
     ) -> Self {
-        let header = Header::new("read");
+        Dataset::read_as(Header::new("read"), partitions, note, runtime)
+    }
+
+    pub(super) fn read_as<P: ReadPartition<T>>(
+        header: Header,
+        partitions: Vec<P>,
+        note: impl Any + Send + Sync,
+        runtime: &Runtime,
+    ) -> Self {
         Dataset::new(Read { header, partitions, note: Arc::new(note), record: PhantomData }, runtime)
     }
 }

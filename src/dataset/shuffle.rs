@@ -185,6 +185,10 @@ impl<K: Key, A: Aggregate> ShuffleMap for Shuffled<K, A> {
         self.feed.parent().records()
     }
 
+    fn has_run(&self, map: usize) -> bool {
+        self.transfer.has_run(map)
+    }
+
     fn run_map_task<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<()> {
         let origin = self.header.origin();
         let mut writer = MapWriter::new(&self.aggregate, self.transfer.partitions());

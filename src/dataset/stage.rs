@@ -9,7 +9,7 @@ use super::shuffle::ShuffleMap;
 use super::{Chunk, Dataset, Flow, Lineage, Partition};
 use crate::data::Data;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exec::{Runtime, ShuffleId, Stage, StageKind, TaskContext};
+use crate::exec::{Adds, Runtime, ShuffleId, Stage, StageKind, TaskContext};
 
 impl<T: Data> Dataset<T> {
     /// Runs an action: `task` once for every given partition, after every shuffle that they need. Returns the results
@@ -119,6 +119,7 @@ fn run_map_tasks(node: &dyn AnyLineage, shuffle: &dyn ShuffleMap, missing: &[usi
     };
     runtime.executor().run(&stage, &|partition, _| {
         let context = TaskContext::new(partition);
+        let _uncounted = shuffle.has_run(partition).then(Adds::keep_apart);
         context.run(|| shuffle.run_map_task(partition, &context))
     })
 }

@@ -2,6 +2,7 @@
 
 mod foreach_batch;
 mod print;
+mod save_as_files;
 
 use std::panic::Location;
 

@@ -35,6 +35,8 @@ pub(crate) struct GraphBuilder {
 struct Parts {
     inputs: Vec<InputNode>,
     outputs: Vec<Arc<dyn Output>>,
+    /// Prefix and suffix of what outputs write to files, and the line of each.
+    files: BTreeMap<(String, String), &'static Location<'static>>,
     mistakes: Vec<String>,
     /// Set once the graph runs: whom to tell that somebody still builds.
     closed: Option<OnError>,
@@ -75,6 +77,17 @@ impl GraphBuilder {
     pub(super) fn add_output(&self, output: Arc<dyn Output>) {
         self.check_open(output.name(), output.site());
         self.parts().outputs.push(output);
+    }
+
+    /// Notes a mistake if two outputs write to the same names: each would replace what the other has written.
+    pub(super) fn claim_files(&self, prefix: &str, suffix: &str, site: &'static Location<'static>) {
+        let names = (prefix.to_string(), suffix.to_string());
+        let taken = self.parts().files.insert(names, site);
+        if let Some(other) = taken {
+            let other = format!("{}:{}", other.file(), other.line());
+            let names = format!("the prefix `{prefix}` and the suffix `{suffix}`");
+            self.mistake(site, format!("{names} are those of the output at {other}: it would write the same files"));
+        }
     }
 
     /// Notes a mistake in building the graph, to be reported when it starts.

@@ -1,7 +1,7 @@
 use std::cell::Cell;
 
 use crate::error::{Error, ErrorKind, Result, guarded};
-use crate::exec::Stage;
+use crate::exec::{Adds, Stage};
 use crate::id::Origin;
 
 /// One attempt of a task: which partition it works on, and whose closure is running right now, to be named if it
@@ -45,7 +45,8 @@ impl<'t> TaskContext<'t> {
     }
 }
 
-/// Runs one task of a stage until it succeeds or its attempts are used up.
+/// Runs one task of a stage until it succeeds or its attempts are used up. What the attempt that succeeds has added to
+/// accumulators counts.
 pub(crate) fn run_attempts(
     stage: &Stage<'_>,
     partition: usize,
@@ -53,8 +54,9 @@ pub(crate) fn run_attempts(
 ) -> Result<()> {
     let mut attempt = 0;
     loop {
+        let adds = Adds::keep_apart();
         match task(partition, attempt) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return adds.apply(),
             Err(error) => {
                 attempt += 1;
                 if attempt >= stage.max_attempts {

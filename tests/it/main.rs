@@ -2,6 +2,8 @@
 //! asserted of how long something took.
 
 #[cfg(test)]
+mod accumulators;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod graceful_stop;
@@ -17,6 +19,8 @@ mod life;
 mod lifecycle;
 #[cfg(test)]
 mod operators;
+#[cfg(test)]
+mod outputs;
 #[cfg(test)]
 mod vectors;
 #[cfg(test)]

@@ -2,26 +2,31 @@ use std::marker::PhantomData;
 
 use crate::data::Data;
 use crate::dataset::{AnyLineage, Dataset, Flow, Header, Lineage, Sink};
-use crate::error::{Error, Result};
-use crate::exec::TaskContext;
+use crate::error::{Error, ErrorKind, Result};
+use crate::exec::{Runtime, TaskContext};
 
 impl<T: Data> Dataset<T> {
     /// The dataset of an operation that was called with something it cannot do: every action on it says so. Operations
     /// build recipes and stay free of `?`.
     pub(in crate::dataset) fn broken<U: Data>(&self, header: Header, mistake: impl Into<String>) -> Dataset<U> {
-        self.derive(Broken { header, mistake: mistake.into(), record: PhantomData::<fn() -> U> })
+        Dataset::failing(header, Error::new(ErrorKind::Graph, mistake), self.runtime())
+    }
+
+    /// The dataset of a source that is not there: every action says so.
+    pub(in crate::dataset) fn failing(header: Header, error: Error, runtime: &Runtime) -> Self {
+        Dataset::new(Broken { header, error, record: PhantomData }, runtime)
     }
 }
 
 struct Broken<U> {
     header: Header,
-    mistake: String,
+    error: Error,
     record: PhantomData<fn() -> U>,
 }
 
 impl<U> Broken<U> {
     fn error(&self) -> Error {
-        self.header.mistake(&self.mistake)
+        self.error.clone().within_operator(|| self.header.origin().to_string())
     }
 }
 

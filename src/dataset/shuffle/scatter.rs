@@ -181,6 +181,10 @@ impl<T: Exchange, P: Place<T>> ShuffleMap for Scattered<T, P> {
         self.parent.records()
     }
 
+    fn has_run(&self, map: usize) -> bool {
+        self.transfer.has_run(map)
+    }
+
     fn run_map_task<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<()> {
         let origin = self.header.origin();
         let mut lists: Vec<Vec<T>> = (0..self.transfer.partitions()).map(|_| Vec::new()).collect();

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use crate::context::StreamingContext;
 use crate::data::Partitions;
 use crate::dataset::Dataset;
-use crate::exec::{Block, MemoryStore, PoolExecutor, Runtime, ShuffleId, ShuffleStore};
+use crate::exec::{Accumulator, Block, MemoryStore, PoolExecutor, Runtime, ShuffleId, ShuffleStore};
 
 type Pairs = Vec<(String, u64)>;
 
@@ -183,6 +183,27 @@ fn blocks_that_are_lost_are_computed_again() {
     sums.sort_unstable();
     assert_eq!(sums, [(1, 1), (2, 4), (3, 3)]);
     assert!(mapped.load(Ordering::Relaxed) > 4, "records were mapped again");
+}
+
+/// Blocks are lost before a second action, and while one runs; the map tasks have counted when they ran first.
+#[test]
+fn blocks_that_are_computed_again_add_nothing_to_accumulators() {
+    let store = Arc::new(Forgetful::default());
+    let executor = Box::new(PoolExecutor::new(2, || {}).unwrap());
+    let runtime = Runtime::new(executor, Arc::clone(&store) as Arc<dyn ShuffleStore>, 1, Partitions::new(3));
+    let seen = Accumulator::<u32>::sum("seen".into());
+    let counted = seen.clone();
+    let pairs = Dataset::of(vec![vec![1u64, 2], vec![2, 3]], &runtime).map(move |n| {
+        counted.add(1);
+        (n, n)
+    });
+    let sums = pairs.reduce_by_key(|a, b| a + b);
+    assert_eq!(sums.count().unwrap(), 3);
+    assert!(store.asked.load(Ordering::Relaxed) > 3, "blocks were lost and asked for again");
+    assert_eq!(seen.value(), 4);
+    (0..3).for_each(|shuffle| store.remove(ShuffleId(shuffle)));
+    assert_eq!(sums.count().unwrap(), 3);
+    assert_eq!(seen.value(), 4);
 }
 
 #[test]

@@ -1,8 +1,7 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::exec::{Block, Runtime, ShuffleId, TaskContext};
+use crate::exec::{Adds, Block, Runtime, ShuffleId, TaskContext};
 
 /// What one map task writes for one reduce partition.
 pub(super) trait ShuffleBlock: Send + Sync + Sized + 'static {
@@ -20,6 +19,10 @@ pub(crate) trait ShuffleMap: Send + Sync {
     /// How many records the map tasks will look at, when that is known.
     fn map_records(&self) -> Option<u64>;
 
+    /// Whether a map task has succeeded before: running it again, since its blocks were lost, adds nothing to
+    /// accumulators.
+    fn has_run(&self, map: usize) -> bool;
+
     fn run_map_task<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<()>;
 }
 
@@ -29,12 +32,12 @@ pub(super) struct Transfer {
     runtime: Runtime,
     partitions: usize,
     /// How many records each map task wrote.
-    written: Vec<AtomicU64>,
+    written: Vec<OnceLock<u64>>,
 }
 
 impl Transfer {
     pub(super) fn new(runtime: &Runtime, map_tasks: usize, partitions: usize) -> Self {
-        let written = (0..map_tasks).map(|_| AtomicU64::new(0)).collect();
+        let written = (0..map_tasks).map(|_| OnceLock::new()).collect();
         Transfer { id: runtime.next_shuffle(), runtime: runtime.clone(), partitions, written }
     }
 
@@ -48,13 +51,17 @@ impl Transfer {
 
     /// How many records the map tasks have written.
     pub(super) fn records(&self) -> u64 {
-        self.written.iter().map(|written| written.load(Ordering::Relaxed)).sum()
+        self.written.iter().filter_map(OnceLock::get).sum()
+    }
+
+    /// Whether a map task has written its blocks, and be it that they were lost since.
+    pub(super) fn has_run(&self, map: usize) -> bool {
+        self.written[map].get().is_some()
     }
 
     /// Takes what a map task wrote: one block for each partition, in order.
     pub(super) fn put(&self, map: usize, blocks: Vec<impl ShuffleBlock>) -> Result<()> {
         let records: usize = blocks.iter().map(ShuffleBlock::records).sum();
-        self.written[map].store(records as u64, Ordering::Relaxed);
         let store = self.runtime.shuffles();
         let blocks = if store.wants_bytes() {
             blocks.into_iter().map(|block| block.encode().map(Block::Encoded)).collect::<Result<_>>()?
@@ -62,6 +69,7 @@ impl Transfer {
             blocks.into_iter().map(|block| Block::Typed(Arc::new(block))).collect()
         };
         store.put(self.id, map, blocks);
+        self.written[map].get_or_init(|| records as u64);
         Ok(())
     }
 
@@ -78,6 +86,7 @@ impl Transfer {
         let lost: Vec<usize> = (0..blocks.len()).filter(|&map| blocks[map].is_none()).collect();
         if !lost.is_empty() {
             tracing::warn!(shuffle = ?self.id, ?lost, "blocks of a shuffle were lost and are computed again");
+            let _uncounted = Adds::keep_apart();
             lost.into_iter().try_for_each(|map| shuffle.run_map_task(map, task))?;
             blocks = get();
         }

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::file::{FileBlock, Files, SharedFile};
 use super::level::ReadBlock;
-use crate::codec::{FrameWriter, open_frame};
+use crate::codec;
 use crate::data::Data;
-use crate::dataset::{Flow, Sink};
+use crate::dataset::Emitter;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A block ends once its records take this many bytes, encoded or as they are: whoever reads a partition holds one
@@ -71,7 +71,7 @@ impl Store {
 pub(super) struct Writer {
     written: Written,
     /// The block that is being written.
-    frame: FrameWriter,
+    block: codec::Block,
     /// How many records are in it.
     records: usize,
 }
@@ -79,18 +79,19 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(place: &Place, partition: usize) -> Result<Self> {
         let store = Store::new(place, partition).map_err(not_written)?;
-        Ok(Writer { written: Written { store, records: Vec::new() }, frame: FrameWriter::new(), records: 0 })
+        Ok(Writer { written: Written { store, records: Vec::new() }, block: codec::Block::new(), records: 0 })
     }
 
     pub(super) fn push<T: Serialize>(&mut self, record: &T) -> Result<()> {
-        self.frame.push(record)?;
+        self.block.push(record)?;
         self.records += 1;
-        if self.frame.len().max(self.records * size_of::<T>()) >= BLOCK_BYTES { self.end_block() } else { Ok(()) }
+        let is_full = self.block.is_full() || self.records * size_of::<T>() >= BLOCK_BYTES;
+        if is_full { self.end_block() } else { Ok(()) }
     }
 
     fn end_block(&mut self) -> Result<()> {
         let store = &mut self.written.store;
-        self.frame.finish(|frame| store.push(frame)).map_err(not_written)?;
+        self.block.flush(|frame| store.push(frame).map_err(not_written))?;
         self.written.records.push(std::mem::take(&mut self.records));
         Ok(())
     }
@@ -122,15 +123,23 @@ impl<T: Data> Blocks<T> {
         self.written.records.iter().map(|records| *records as u64).sum()
     }
 
-    /// The bytes of a block, or why they cannot be had.
-    pub(super) fn get(&self, block: usize) -> Result<Block<'_, T>> {
-        let unreadable = |why: &Error| {
+    /// Emits the records of a block.
+    ///
+    /// # Errors
+    ///
+    /// Why the block cannot be read. What becomes of the records is the emitter's to tell.
+    pub(super) fn read(&self, block: usize, out: &mut Emitter<'_, T>) -> Result<()> {
+        let frame = self.written.store.get(block).map_err(Error::from);
+        frame.and_then(|frame| (self.read)(&frame, out)).map_err(|why| {
             let what = format!("block {block} of the {} that were kept cannot be read: {why}", self.len());
             Error::new(ErrorKind::Task, what)
-        };
-        let frame = self.written.store.get(block).map_err(|e| unreadable(&e.into()))?;
-        let body_at = frame.len() - open_frame(&frame).map_err(|e| unreadable(&e))?.0.len();
-        Ok(Block { frame, body_at, records: self.written.records[block], read: self.read })
+        })
+    }
+
+    /// How many bytes a block takes.
+    #[cfg(test)]
+    pub(super) fn bytes(&self, block: usize) -> usize {
+        self.written.store.get(block).unwrap().len()
     }
 
     /// Changes a byte of a block, as a failing disk may.
@@ -148,25 +157,5 @@ impl<T: Data> Blocks<T> {
         if let Store::File(_, blocks) = &mut self.written.store {
             blocks[block].lose();
         }
-    }
-}
-
-/// A block whose checksum fits.
-pub(super) struct Block<'b, T> {
-    frame: Cow<'b, [u8]>,
-    /// Where the records begin.
-    body_at: usize,
-    records: usize,
-    read: ReadBlock<T>,
-}
-
-impl<T> Block<'_, T> {
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.frame.len()
-    }
-
-    pub(super) fn push(&self, sink: &mut dyn Sink<T>) -> Result<Flow> {
-        (self.read)(&self.frame[self.body_at..], self.records, sink)
     }
 }

@@ -5,7 +5,7 @@ use super::blocks::{Blocks, Place, Writer};
 use super::slots::Kept;
 use crate::codec;
 use crate::data::{Data, Exchange};
-use crate::dataset::{Chunk, Flow, Lineage, Sink, chunk_len, gather};
+use crate::dataset::{Chunk, Emitter, Flow, Lineage, gather};
 use crate::error::Result;
 use crate::exec::TaskContext;
 use crate::id::Origin;
@@ -61,8 +61,8 @@ struct Encoding<T> {
     read: ReadBlock<T>,
 }
 
-/// Pushes the records of a block, of which the number is given, in chunks.
-pub(super) type ReadBlock<T> = fn(&[u8], usize, &mut dyn Sink<T>) -> Result<Flow>;
+/// Emits the records of a block.
+pub(super) type ReadBlock<T> = fn(&[u8], &mut Emitter<'_, T>) -> Result<()>;
 
 impl<T: Data> Keeping<T> {
     /// Records as they are.
@@ -112,22 +112,8 @@ fn write_records<T: Exchange>(writer: &mut Writer, records: &[T]) -> Result<()> 
     records.iter().try_for_each(|record| writer.push(record))
 }
 
-fn read_records<T: Exchange>(mut body: &[u8], records: usize, sink: &mut dyn Sink<T>) -> Result<Flow> {
-    let mut chunk = Vec::with_capacity(records.min(chunk_len::<T>()));
-    let mut left = records;
-    while left > 0 {
-        chunk.clear();
-        for _ in 0..left.min(chunk_len::<T>()) {
-            let (record, rest) = codec::decode(body)?;
-            chunk.push(record);
-            body = rest;
-        }
-        left -= chunk.len();
-        if sink.push(Chunk::Owned(&mut chunk))?.is_break() {
-            return Ok(Flow::Break(()));
-        }
-    }
-    Ok(Flow::Continue(()))
+fn read_records<T: Exchange>(block: &[u8], out: &mut Emitter<'_, T>) -> Result<()> {
+    codec::decode_block(block, |record| out.emit(record)).map(drop)
 }
 
 impl<T> fmt::Debug for Keeping<T> {

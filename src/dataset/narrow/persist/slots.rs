@@ -5,9 +5,9 @@ use super::blocks::Blocks;
 use super::level::Keeping;
 use crate::data::Data;
 use crate::dataset::narrow::push_shared;
-use crate::dataset::{Flow, Partition, Sink};
+use crate::dataset::{Emitter, Flow, Partition, Sink};
 use crate::error::Result;
-use crate::exec::TaskContext;
+use crate::exec::{Adds, TaskContext};
 use crate::id::Origin;
 
 /// The partitions of a dataset that are kept.
@@ -56,7 +56,10 @@ impl<T: Data> Slots<T> {
         if let Some(kept) = &*slot {
             return Ok(Arc::clone(kept));
         }
+        // The records stay, also if the attempt fails further on: so does what was added on the way to them.
+        let adds = Adds::keep_apart();
         let kept = Arc::new(fill()?);
+        adds.apply()?;
         if self.is_open() {
             *slot = Some(Arc::clone(&kept));
             self.missing.fetch_sub(1, Ordering::AcqRel);
@@ -127,14 +130,12 @@ impl<T: Data> Kept<T> {
         };
         for block in 0..blocks.len() {
             task.enter(origin);
-            let block = match blocks.get(block) {
-                Ok(block) => block,
-                Err(error) => {
-                    unreadable();
-                    return Err(error);
-                }
-            };
-            if block.push(sink)?.is_break() {
+            let mut out = Emitter::new(sink);
+            if let Err(error) = blocks.read(block, &mut out) {
+                unreadable();
+                return Err(error);
+            }
+            if out.finish()?.is_break() {
                 return Ok(Flow::Break(()));
             }
         }
