@@ -160,7 +160,7 @@ impl<T: Data> DStream<T> {
     }
 
     /// How far apart the batches of this stream are: the batch interval, unless a window made it longer.
-    pub fn slide(&self) -> Duration {
+    pub fn slide_duration(&self) -> Duration {
         self.node.slide()
     }
 
@@ -177,7 +177,7 @@ impl<T: Data> DStream<T> {
     /// The batches of an interval, with their times. There is none before the first.
     fn batches(&self, interval: Interval) -> Result<Vec<(Time, Dataset<T>)>> {
         let mut batches = Vec::new();
-        for time in self.node.since_start(interval).steps(self.slide()) {
+        for time in self.node.since_start(interval).steps(self.slide_duration()) {
             batches.extend(self.at(time)?.map(|batch| (time, batch)));
         }
         Ok(batches)
@@ -209,10 +209,10 @@ impl<T: Data> DStream<T> {
     /// Notes a mistake unless `duration` is a multiple of this stream's slide duration.
     #[track_caller]
     fn check_multiple(&self, what: &str, duration: Duration) {
-        if !is_multiple(duration, self.slide()) {
+        if !is_multiple(duration, self.slide_duration()) {
             let message = format!(
                 "the {what} {duration:?} is no multiple of {:?}, the slide duration of the stream {} ({}:{})",
-                self.slide(),
+                self.slide_duration(),
                 self.node.name(),
                 self.node.site().file(),
                 self.node.site().line()
@@ -289,7 +289,7 @@ impl<T: Data, U: Data, F: Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static> 
     }
 
     fn slide(&self) -> Duration {
-        self.parent.slide()
+        self.parent.slide_duration()
     }
 
     fn parents(&self) -> Vec<Edge> {

@@ -17,7 +17,7 @@ use crate::data::Partitions;
 use crate::error::Result;
 use crate::id::Origin;
 
-pub(crate) use accumulator::Adds;
+pub(crate) use accumulator::{Adds, is_task_running};
 pub(crate) use pool::PoolExecutor;
 pub(crate) use shuffle_store::MemoryStore;
 pub(crate) use shuffle_store::{Block, ShuffleId, ShuffleStore};

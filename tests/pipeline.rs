@@ -73,7 +73,7 @@ fn the_first_of_several_bindings_stays() {
 fn nested_blocks_are_visited_and_closures_are_not() {
     #[pipeline]
     fn nested(numbers: DStream<i32>) -> DStream<i32> {
-        if numbers.slide().is_zero() {
+        if numbers.slide_duration().is_zero() {
             numbers
         } else {
             let mut inside: DStream<i32> = shares(&numbers);

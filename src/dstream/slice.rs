@@ -2,6 +2,7 @@ use crate::data::Data;
 use crate::dataset::Dataset;
 use crate::dstream::DStream;
 use crate::error::{Error, ErrorKind, Result};
+use crate::exec::is_task_running;
 use crate::time::{Interval, Time};
 
 impl<T: Data> DStream<T> {
@@ -18,7 +19,7 @@ impl<T: Data> DStream<T> {
     ///
     /// # Errors
     ///
-    /// A context that has not been started, a stream that no output is made of, a batch that is forgotten already, and
+    /// A call from within a task (the closure of a `map`, say), a context that has not been started, a stream that no output is made of, a batch that is forgotten already, and
     /// errors in building the datasets.
     ///
     /// # Examples
@@ -27,9 +28,9 @@ impl<T: Data> DStream<T> {
     /// use tidemill::{Time, testing::run};
     ///
     /// let so_far = run([vec![1], vec![2], vec![3]], |numbers| {
-    ///     let all = numbers.window(numbers.slide() * 10, numbers.slide()); // so that they are remembered
+    ///     let all = numbers.window(numbers.slide_duration() * 10, numbers.slide_duration()); // so that they are remembered
     ///     all.transform_with(&numbers.clone(), move |_, first, time| {
-    ///         let earlier = numbers.slice(Time::ZERO, time - numbers.slide())?;
+    ///         let earlier = numbers.slice(Time::ZERO, time - numbers.slide_duration())?;
     ///         Ok(earlier.iter().fold(first, |all, dataset| all.union(dataset)))
     ///     })
     /// })?;
@@ -38,13 +39,18 @@ impl<T: Data> DStream<T> {
     /// ```
     pub fn slice(&self, from: Time, to: Time) -> Result<Vec<Dataset<T>>> {
         let error = |error: Error| error.within_operator(|| self.node.place());
+        if is_task_running() {
+            // Its batch may be held up by the planning that it would wait for.
+            let message = "a slice from within a task: take it where the dataset is made, and use its records here";
+            return Err(error(Error::new(ErrorKind::State, message)));
+        }
         let planning = self.graph.planning();
         let _guard = planning.enter();
         let Some(zero_time) = self.node.zero_time() else {
             let message = "a slice of a stream before its context was started, or that no output is made of";
             return Err(error(Error::new(ErrorKind::State, message)));
         };
-        let slide = self.slide();
+        let slide = self.slide_duration();
         let [begin, end] = [from, to].map(|bound| bound.floor_from(slide, zero_time));
         if (begin, end) != (from, to) {
             tracing::warn!(stream = self.node.name(), %from, %to, %begin, %end, "a slice between two batch times");
@@ -71,6 +77,6 @@ impl<T: Data> DStream<T> {
     ///
     /// As [`slice`](DStream::slice).
     pub fn slice_interval(&self, interval: Interval) -> Result<Vec<Dataset<T>>> {
-        self.slice(interval.begin() + self.slide(), interval.end())
+        self.slice(interval.begin() + self.slide_duration(), interval.end())
     }
 }

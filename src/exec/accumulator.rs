@@ -50,6 +50,11 @@ pub struct Accumulator<T> {
     total: Arc<Total<T>>,
 }
 
+/// Whether this thread runs a task.
+pub(crate) fn is_task_running() -> bool {
+    ATTEMPTS.with_borrow(|attempts| !attempts.is_empty())
+}
+
 /// Adds the second to the first.
 type Merge<T> = dyn Fn(&mut T, T) + Send + Sync;
 

@@ -179,7 +179,7 @@ fn live_after_batches<T: tidemill::Data>(build: impl Fn(DStream<Live>) -> DStrea
     let stream = build(source);
     stream.foreach_batch(|dataset, _| dataset.foreach(|_| Ok(())));
     run.context.start().unwrap();
-    let slide = stream.slide().as_secs() as usize;
+    let slide = stream.slide_duration().as_secs() as usize;
     let batch = |n: i64| {
         run.batches(slide);
         // The inputs are told when the output has seen the records, after the streams have forgotten.

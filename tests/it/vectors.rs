@@ -295,6 +295,17 @@ fn a_slice_of_what_is_forgotten_says_so() {
     run.context.stop(Stop::Now).unwrap();
 }
 
+/// A task that waits for the planner, which may wait for the task, would wait for ever.
+#[test]
+fn a_slice_from_within_a_task_is_refused() {
+    let error = error_of([vec![1]], |numbers| {
+        let sliced = numbers.clone();
+        numbers.try_map(move |n| sliced.slice(at(1000), at(1000)).map(|datasets| n + datasets.len()))
+    });
+    assert_eq!(error.kind(), ErrorKind::State, "{error}");
+    assert!(error.to_string().contains("a slice from within a task"), "{error}");
+}
+
 /// A closure that slices the very stream it builds would never end.
 #[test]
 fn a_stream_that_is_made_of_itself() {

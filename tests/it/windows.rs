@@ -200,7 +200,7 @@ impl Plan {
                 Some((window, slide)) => pairs.window(self.interval * window as u32, self.interval * slide as u32),
                 None => pairs,
             };
-            let own = pairs.slide();
+            let own = pairs.slide_duration();
             build(pairs, own * self.window as u32, own * self.slide as u32)
         };
         self.run.run(self.input.clone(), build).map_err(|error| TestCaseError::fail(error.to_string()))

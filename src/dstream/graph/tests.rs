@@ -160,14 +160,14 @@ fn make(made: &Made, streams: &[(DStream<i64>, Oracle)]) -> (DStream<i64>, Oracl
         }
         Made::Union(parent) => {
             let (left, left_oracle) = pick(parent);
-            let same_slide = |(stream, _): &&(DStream<i64>, Oracle)| stream.slide() == left.slide();
+            let same_slide = |(stream, _): &&(DStream<i64>, Oracle)| stream.slide_duration() == left.slide_duration();
             let (right, right_oracle) = streams.iter().rev().find(same_slide).expect("the stream itself");
             let (a, b) = (Rc::clone(left_oracle), Rc::clone(right_oracle));
             (left.union(right), Rc::new(move |time| [a(time), b(time)].concat()))
         }
         Made::Window(parent, window, slide) => {
             let (stream, oracle) = pick(parent);
-            let step = stream.slide();
+            let step = stream.slide_duration();
             // Long windows of windows of windows take long, and find nothing new.
             let (window, slide) = if step > 4 * SECOND { (step, step) } else { (*window * step, *slide * step) };
             let parent = Rc::clone(oracle);

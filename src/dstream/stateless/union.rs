@@ -41,7 +41,7 @@ impl<T: Data> DStream<T> {
     ) -> DStream<T> {
         let members: Vec<_> = streams.iter().map(DStream::member).collect();
         graph.check_together("union", &members, site);
-        let slide = streams.first().map_or(graph.batch_interval(), DStream::slide);
+        let slide = streams.first().map_or(graph.batch_interval(), DStream::slide_duration);
         DStream::build(graph, Box::new(Union { streams, slide, runtime: graph.runtime().clone() }), site)
     }
 }
