@@ -67,6 +67,11 @@ pub(crate) trait AnyLineage: AsAny + Send + Sync {
         None
     }
 
+    /// How many partitions are in memory, for a recipe that keeps them there.
+    fn kept_partitions(&self) -> Option<usize> {
+        None
+    }
+
     /// What a source noted beside the records: its own, or that of the parent with the same partitions.
     fn note(&self) -> Option<Note> {
         None

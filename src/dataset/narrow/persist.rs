@@ -121,6 +121,10 @@ impl<T: Data> AnyLineage for Persist<T> {
         }
     }
 
+    fn kept_partitions(&self) -> Option<usize> {
+        Some(self.slots.len() - self.missing.load(Ordering::Acquire))
+    }
+
     fn note(&self) -> Option<Note> {
         self.note.clone()
     }

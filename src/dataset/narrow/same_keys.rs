@@ -60,6 +60,10 @@ impl<T: Data> AnyLineage for SameKeys<T> {
         Some(self.partitions)
     }
 
+    fn kept_partitions(&self) -> Option<usize> {
+        self.lineage.kept_partitions()
+    }
+
     fn note(&self) -> Option<Note> {
         self.lineage.note()
     }
