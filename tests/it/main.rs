@@ -2,6 +2,8 @@
 //! asserted of how long something took.
 
 #[cfg(test)]
+mod datasets;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod graceful_stop;
