@@ -5,6 +5,7 @@
 mod action;
 mod approx_distinct;
 mod chunk;
+mod debug_string;
 mod files;
 mod keyed;
 mod lineage;

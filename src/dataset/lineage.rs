@@ -75,6 +75,11 @@ pub(crate) trait AnyLineage: AsAny + Send + Sync {
     /// Lets go of kept partitions, if they can be computed again.
     fn unpersist(&self) {}
 
+    /// How many partitions are kept, for a recipe that keeps them.
+    fn kept_partitions(&self) -> Option<usize> {
+        None
+    }
+
     /// What a source noted beside the records: its own, or that of the parent with the same partitions.
     fn note(&self) -> Option<Note> {
         None

@@ -10,6 +10,7 @@ mod map;
 mod map_partitions;
 mod memory;
 mod persist;
+mod pipe;
 mod same_keys;
 mod sample;
 mod union;

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod accumulators;
 #[cfg(test)]
+mod datasets;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod graceful_stop;

@@ -1,11 +1,11 @@
 //! Every operator on awkward batches, and keyed operators against a map of the standard library.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use proptest::prelude::*;
 use tidemill::testing::TestRun;
-use tidemill::{DStream, Data};
+use tidemill::{DStream, Data, Partitions};
 
 use crate::harness::{SECOND, every_run};
 
@@ -70,6 +70,11 @@ fn operators_on_records() {
         |b| b.iter().chain(b.iter().filter(|(k, _)| *k > 0)).copied().collect(),
     );
     check("count", |pairs| pairs.count(), |b| vec![b.len() as u64]);
+    check("key_by", |pairs| pairs.key_by(|(_, v)| v % 3), |b| b.into_iter().map(|pair| (pair.1 % 3, pair)).collect());
+    check("inspect", |pairs| pairs.inspect(|_| {}), |b| b);
+    check("glom", |pairs| pairs.glom().flat_map(|part| part), |b| b);
+    let numbered = |pairs: DStream<(u8, i64)>| pairs.map_partitions_with_index(|n, part| part.map(move |p| (n < 5, p)));
+    check("map_partitions_with_index", numbered, |b| b.into_iter().map(|pair| (true, pair)).collect());
     check("window of one", |pairs| pairs.window(SECOND, SECOND), |b| b);
 }
 
@@ -81,6 +86,31 @@ fn operators_that_shuffle() {
         |b| b.iter().map(|p| p.1).max().into_iter().collect(),
     );
     check("reduce_by_key", |pairs| pairs.reduce_by_key(|a, b| a + b), sums);
+    let keys = |b: Pairs| groups(b).into_keys().collect();
+    check("distinct", |pairs| pairs.map(|(k, _)| k).distinct(), keys);
+    check("distinct_with", |pairs| pairs.map(|(k, _)| k).distinct_with(Partitions::new(3)), keys);
+    let counts = |b: Pairs| groups(b).into_iter().map(|(k, values)| (k, values.len() as u64)).collect();
+    check("count_by_value", |pairs| pairs.map(|(k, _)| k).count_by_value(), counts);
+    check("count_by_value_with", |pairs| pairs.map(|(k, _)| k).count_by_value_with(Partitions::new(3)), counts);
+    let by_reference = |pairs: DStream<(u8, i64)>| {
+        let counts = pairs.map(|(k, _)| [k]).count_by_value_ref(|key, keys| keys.extend([&key[..]]));
+        counts.map(|(key, count)| (key[0], count))
+    };
+    check("count_by_value_ref", by_reference, counts);
+    check("sort_by_key", |pairs| pairs.transform(|batch, _| Ok(batch.sort_by_key())), |b| b);
+    check(
+        "subtract",
+        |pairs| pairs.transform(|b, _| Ok(b.subtract(&b.filter(|(_, v)| v % 2 == 0)))),
+        |b| b.into_iter().filter(|(_, v)| v % 2 != 0).collect(),
+    );
+    let estimates = |pairs: DStream<(u8, i64)>| {
+        pairs.map(|(k, _)| (k % 2, k)).transform(|batch, _| Ok(batch.count_approx_distinct_by_key(0.01)))
+    };
+    check("count_approx_distinct_by_key", estimates, |b| {
+        let keys: BTreeSet<u8> = b.into_iter().map(|(key, _)| key).collect();
+        let of_rest = |rest| (rest, keys.iter().filter(|key| *key % 2 == rest).count() as u64);
+        [0, 1].map(of_rest).into_iter().filter(|(_, count)| *count > 0).collect()
+    });
     check(
         "group_by_key",
         |pairs| {

@@ -171,6 +171,10 @@ impl<T: Data> AnyLineage for Persist<T> {
         visit(self.parent.any());
     }
 
+    fn kept_partitions(&self) -> Option<usize> {
+        self.slots.is_open().then(|| self.slots.kept())
+    }
+
     fn note(&self) -> Option<Note> {
         self.parent.note()
     }

@@ -154,7 +154,10 @@ impl<T: Data> DStream<T> {
     /// let seen = Arc::new(AtomicU32::new(0));
     /// let count = Arc::clone(&seen);
     /// let out = run([vec![1, 2], vec![3]], move |numbers| {
-    ///     numbers.inspect(move |_| drop(count.fetch_add(1, Ordering::Relaxed))).filter(|n| n % 2 == 1)
+    ///     let watched = numbers.inspect(move |_| {
+    ///         count.fetch_add(1, Ordering::Relaxed);
+    ///     });
+    ///     watched.filter(|n| n % 2 == 1)
     /// })?;
     /// assert_eq!((out, seen.load(Ordering::Relaxed)), (vec![vec![1], vec![3]], 3));
     /// # Ok::<(), tidemill::Error>(())

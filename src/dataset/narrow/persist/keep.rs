@@ -106,6 +106,10 @@ impl<T: Data> AnyLineage for Keep<T> {
         }
     }
 
+    fn kept_partitions(&self) -> Option<usize> {
+        Some(self.slots.kept())
+    }
+
     fn note(&self) -> Option<Note> {
         self.note.clone()
     }

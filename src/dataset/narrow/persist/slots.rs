@@ -46,8 +46,13 @@ impl<T: Data> Slots<T> {
         self.open.load(Ordering::Acquire)
     }
 
+    /// How many partitions are kept.
+    pub(super) fn kept(&self) -> usize {
+        self.len() - self.missing.load(Ordering::Acquire)
+    }
+
     pub(super) fn is_full(&self) -> bool {
-        self.missing.load(Ordering::Acquire) == 0
+        self.kept() == self.len()
     }
 
     /// The partition, after `fill` has made it if it was not kept.
