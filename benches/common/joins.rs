@@ -13,10 +13,10 @@ use super::data::{Random, parts, scramble, word};
 use super::{Case, MakeCase, Size, side};
 
 pub const CASES: &[MakeCase] = &[
-    |size| case("join, u64 keys, placed", Some(1.2), size, scramble, true),
-    |size| case("join, u64 keys", None, size, scramble, false),
-    |size| case("join, String keys, placed", Some(1.2), size, word_of, true),
-    |size| case("join, String keys", None, size, word_of, false),
+    |size| case("join, u64 keys, placed", Some(1.0), size, scramble, true),
+    |size| case("join, u64 keys", Some(1.0), size, scramble, false),
+    |size| case("join, String keys, placed", Some(1.0), size, word_of, true),
+    |size| case("join, String keys", Some(1.0), size, word_of, false),
 ];
 
 const FACTS: usize = 4_000_000;

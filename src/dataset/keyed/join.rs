@@ -7,7 +7,7 @@ mod index;
 
 use std::sync::Arc;
 
-use index::{Index, Run};
+use index::Index;
 
 use crate::data::{Data, Exchange, Key, Partitions};
 use crate::dataset::{AnyLineage, Chunk, Dataset, Emitter, Flow, Header, Lineage, Sink, chunk_len, stage};
@@ -256,9 +256,9 @@ struct Keep {
 const KEEP_MATCHES: Keep = Keep { matches: true, left: false, right: false };
 
 impl Keep {
-    /// Whether a record of the left side comes out that has these partners.
-    fn wants(self, partners: Option<Run>) -> bool {
-        if partners.is_some() { self.matches } else { self.left }
+    /// Whether a record of the left side comes out that has this first partner.
+    fn wants(self, partner: Option<u32>) -> bool {
+        if partner.is_some() { self.matches } else { self.left }
     }
 }
 
@@ -295,19 +295,19 @@ where
             task.enter(origin);
             // All questions to the index first: they then wait for memory together.
             found.clear();
-            found.extend(chunk.as_slice().iter().map(|(key, _)| index.find(key)));
+            found.extend(chunk.as_slice().iter().map(|(key, _)| index.first(key)));
             if self.keep.right {
-                found.iter().flatten().for_each(|partners| index.mark(*partners, &mut has_partner));
+                found.iter().flatten().for_each(|partner| index.mark(*partner, &mut has_partner));
             }
             let found = found.iter().copied();
             match chunk {
                 Chunk::Owned(records) => {
-                    let wanted = records.drain(..).zip(found).filter(|(_, partners)| self.keep.wants(*partners));
-                    self.emit_all(wanted, &index, &mut out);
+                    let wanted = records.drain(..).zip(found).filter(|(_, partner)| self.keep.wants(*partner));
+                    self.emit_left(wanted, &index, &mut out);
                 }
                 Chunk::Shared(records) => {
-                    let wanted = records.iter().zip(found).filter(|(_, partners)| self.keep.wants(*partners));
-                    self.emit_all(wanted.map(|(record, partners)| (record.clone(), partners)), &index, &mut out);
+                    let wanted = records.iter().zip(found).filter(|(_, partner)| self.keep.wants(*partner));
+                    self.emit_left(wanted.map(|(record, partner)| (record.clone(), partner)), &index, &mut out);
                 }
             }
             Ok(if out.is_done() { Flow::Break(()) } else { Flow::Continue(()) })
@@ -325,27 +325,23 @@ impl<K: Key, V: Data, W: Data, O: Data, F> Join<K, V, W, F>
 where
     F: Fn(Option<V>, Option<W>) -> Option<O> + Send + Sync,
 {
-    /// Emits records of the left side with their partners.
-    fn emit_all(
+    /// Emits records of the left side, each of which comes with its first partner, with all of their partners.
+    fn emit_left(
         &self,
-        records: impl Iterator<Item = ((K, V), Option<Run>)>,
+        records: impl Iterator<Item = ((K, V), Option<u32>)>,
         index: &Index<K, W>,
         out: &mut Emitter<'_, (K, O)>,
     ) {
-        for ((key, value), partners) in records {
-            match partners {
-                None => self.emit(key, Some(value), None, out),
-                Some(run) => {
-                    let (last, others) = index.places(run);
-                    for place in others {
-                        if out.is_done() {
-                            return;
-                        }
-                        self.emit(key.clone(), Some(value.clone()), Some(index.value(place).clone()), out);
-                    }
-                    self.emit(key, Some(value), Some(index.value(last).clone()), out);
+        for ((key, value), mut partner) in records {
+            let value_of = |place| index.value(place).clone();
+            while let Some(next) = partner.and_then(|place| index.after(place)) {
+                self.emit(key.clone(), Some(value.clone()), partner.map(value_of), out);
+                if out.is_done() {
+                    return;
                 }
+                partner = Some(next);
             }
+            self.emit(key, Some(value), partner.map(value_of), out);
             if out.is_done() {
                 return;
             }

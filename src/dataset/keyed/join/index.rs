@@ -5,42 +5,39 @@ use crate::data::{Data, Key, hash_key};
 use crate::dataset::{Partition, PartitionIter};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The pairs of a partition by key. They stay where they are; a key leads to the first and the last of its records, and
-/// each of these to the next: nothing is allocated for a key, and a key with most of the records costs no more than any.
+/// The pairs of a partition by key. They stay where they are; a key leads to the first of its records and each record to
+/// the next: nothing is allocated for a key, and a key with most of the records costs no more than any.
 pub(super) struct Index<K, W> {
     records: Partition<(K, W)>,
-    keys: HashTable<(u64, Run)>,
-    /// Of each record the next one of its key; empty if no key comes twice.
+    /// Of each key its first record. Small, to be found in a cache: the key itself is looked at where it is.
+    keys: HashTable<u32>,
+    /// Of each record the next one of its key, of the last one itself; empty if no key comes twice.
     next: Vec<u32>,
-}
-
-/// The records of a key, as their first and their last one.
-#[derive(Clone, Copy)]
-pub(super) struct Run {
-    first: u32,
-    last: u32,
 }
 
 impl<K: Key, W: Data> Index<K, W> {
     pub(super) fn new(records: Partition<(K, W)>) -> Result<Self> {
-        if u32::try_from(records.len()).is_err() {
+        let Ok(count) = u32::try_from(records.len()) else {
             let message = format!("{} records in a partition of a join: use more partitions", records.len());
             return Err(Error::new(ErrorKind::Task, message));
-        }
-        let mut keys = HashTable::<(u64, Run)>::with_capacity(records.len());
-        let mut next = Vec::new();
-        for (at, (key, _)) in (0..).zip(&*records) {
-            let hash = hash_key(key);
-            let is_key = |(other, run): &(u64, Run)| *other == hash && records[run.first as usize].0 == *key;
-            match keys.entry(hash, is_key, |(hash, _)| *hash) {
-                Slot::Occupied(slot) => {
-                    let (_, run) = slot.into_mut();
-                    next.resize(records.len(), 0);
-                    next[run.last as usize] = at;
-                    run.last = at;
-                }
+        };
+        let key_of = |place: &u32| &records[*place as usize].0;
+        let mut keys = HashTable::with_capacity(records.len());
+        // Of the first record of each key the last one so far.
+        let (mut next, mut last) = (Vec::new(), Vec::new());
+        for (place, (key, _)) in (0..count).zip(&*records) {
+            match keys.entry(hash_key(key), |first| key_of(first) == key, |first| hash_key(key_of(first))) {
                 Slot::Vacant(slot) => {
-                    slot.insert((hash, Run { first: at, last: at }));
+                    slot.insert(place);
+                }
+                Slot::Occupied(slot) => {
+                    if next.is_empty() {
+                        next.extend(0..count);
+                        last.extend(0..count);
+                    }
+                    let last = &mut last[*slot.get() as usize];
+                    next[*last as usize] = place;
+                    *last = place;
                 }
             }
         }
@@ -51,37 +48,29 @@ impl<K: Key, W: Data> Index<K, W> {
         self.records.len()
     }
 
+    /// The first record with a key.
     #[inline]
-    pub(super) fn find(&self, key: &K) -> Option<Run> {
-        let hash = hash_key(key);
-        let is_key = |(other, run): &(u64, Run)| *other == hash && self.records[run.first as usize].0 == *key;
-        self.keys.find(hash, is_key).map(|(_, run)| *run)
+    pub(super) fn first(&self, key: &K) -> Option<u32> {
+        self.keys.find(hash_key(key), |first| self.records[*first as usize].0 == *key).copied()
     }
 
-    /// The places of the records of a key, in order: the last one, and those before.
+    /// The next record with the key of this one.
     #[inline]
-    pub(super) fn places(&self, run: Run) -> (usize, impl Iterator<Item = usize> + '_) {
-        let mut at = run.first;
-        let before_last = move || {
-            let place = (at != run.last).then_some(at as usize)?;
-            at = self.next[place];
-            Some(place)
-        };
-        (run.last as usize, std::iter::from_fn(before_last))
+    pub(super) fn after(&self, place: u32) -> Option<u32> {
+        self.next.get(place as usize).copied().filter(|next| *next != place)
     }
 
-    /// Sets the marks of the records of a key, unless they are set.
-    pub(super) fn mark(&self, run: Run, marks: &mut [bool]) {
-        let (last, others) = self.places(run);
-        if !marks[last] {
-            marks[last] = true;
-            others.for_each(|place| marks[place] = true);
+    #[inline]
+    pub(super) fn value(&self, place: u32) -> &W {
+        &self.records[place as usize].1
+    }
+
+    /// Sets the marks of the records of a key, given its first, unless they are set.
+    pub(super) fn mark(&self, first: u32, marks: &mut [bool]) {
+        if !marks[first as usize] {
+            std::iter::successors(Some(first), |place| self.after(*place))
+                .for_each(|place| marks[place as usize] = true);
         }
-    }
-
-    #[inline]
-    pub(super) fn value(&self, place: usize) -> &W {
-        &self.records[place].1
     }
 
     /// Returns the records, in order.
