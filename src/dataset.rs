@@ -76,7 +76,12 @@ impl<T> fmt::Debug for Dataset<T> {
 
 impl<T: Data> Dataset<T> {
     pub(crate) fn new(lineage: impl Lineage<T> + 'static, runtime: &Runtime) -> Self {
-        Dataset { lineage: Arc::new(lineage), runtime: runtime.clone() }
+        Dataset::shared(Arc::new(lineage), runtime)
+    }
+
+    /// A dataset of a recipe that somebody else has a hold of too.
+    pub(crate) fn shared(lineage: Arc<dyn Lineage<T>>, runtime: &Runtime) -> Self {
+        Dataset { lineage, runtime: runtime.clone() }
     }
 
     /// A dataset of the given partitions, kept in memory.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
+use crossbeam_channel::unbounded;
 use proptest::prelude::*;
 use tidemill::testing::{Emissions, TestRun};
-use tidemill::{DStream, Data, ErrorKind, Partitions, Time};
+use tidemill::{DStream, Data, Error, ErrorKind, Partitions, Stop, Time};
 
 use crate::harness::{Call, Run, SECOND, Scripted, at, check_list, check_set, error_of, every_run, line, next};
 
@@ -359,6 +360,27 @@ proptest! {
         plan.check(|pairs, w, s| keys(pairs).count_by_value_and_window_with(w, s, parts), counts)?;
     }
 
+    /// Windows over reduced windows, of which several are then computed in one batch.
+    #[test]
+    fn windows_over_reduced_windows(plan in Plan::any(), more in 0usize..4, slide in 1usize..4) {
+        // None of the inner windows is left out: keys of one that nobody asks for would not stay.
+        let window = slide + more;
+        let every = plan.slide * plan.below.map_or(1, |(_, slide)| slide);
+        let expected = |reduce: &mut dyn FnMut(Records) -> Records| {
+            let inner: Vec<(usize, Records)> = plan.windows().into_iter().map(|(end, all)| (end, reduce(all))).collect();
+            let outer = windows_of(&inner, every, window, slide).into_iter().map(|(_, parts)| parts.concat());
+            outer.map(|mut records| { records.sort(); records }).collect::<Vec<Records>>()
+        };
+        let outer = |sums: DStream<(u8, i64)>| {
+            let own = sums.slide_duration();
+            sums.window(own * window as u32, own * slide as u32)
+        };
+        let out = plan.run(|pairs, w, s| outer(pairs.reduce_by_key_and_window(add, w, s)))?.sorted();
+        prop_assert_eq!(out.batches(), expected(&mut |records| sums(records).into_iter().collect()));
+        let out = plan.run(|pairs, w, s| outer(pairs.reduce_by_key_and_window_inverse(add, subtract, w, s)))?.sorted();
+        prop_assert_eq!(out.batches(), expected(&mut sums_that_stay()));
+    }
+
     /// Tasks that fail now and then and are tried again, at any call of a closure.
     #[test]
     fn retried_tasks_give_the_same_windows(
@@ -568,4 +590,35 @@ fn records_of_panes_are_let_go() {
     while next(&calls) != Call::Completed(12_000) {}
     let in_memory: Vec<_> = (1..=12).filter(|batch| Arc::strong_count(&handles[*batch]) > 2).collect();
     assert_eq!(in_memory, [10, 11, 12]);
+}
+
+/// Several windows can be computed in one batch, and by tasks that do not wait for each other. With an inverse function
+/// each is made from the one before all the same.
+#[test]
+fn inverse_windows_that_are_asked_for_out_of_order() {
+    let run = Run::new();
+    let input = counts("a1 | | b1 | c1 | | ");
+    let (pairs, _) = run.source(Scripted::new(move |call| {
+        let Call::Batch(time) = call else { return Ok(None) };
+        Ok(Some(input[time as usize / 1000 - 1].clone()))
+    }));
+    let sums = inverse(1, 1)(pairs);
+    let (put_off, later) = unbounded();
+    sums.window(2 * SECOND, 2 * SECOND).foreach_batch(move |both, _| put_off.send(both).map_err(Error::user));
+    let (send, collected) = unbounded();
+    sums.window(SECOND, 2 * SECOND).foreach_batch(move |second, _| {
+        let second = second.collect()?;
+        let both = next(&later).collect()?;
+        send.send((second, both)).map_err(Error::user)
+    });
+    run.context.start().unwrap();
+    run.batches(6);
+    run.context.stop(Stop::Now).unwrap();
+    let sorted = |mut pairs: Vec<(String, i32)>| {
+        pairs.sort();
+        pairs
+    };
+    let (second, both): (Vec<_>, Vec<_>) = collected.try_iter().map(|(s, b)| (sorted(s), sorted(b))).unzip();
+    assert_eq!(second, counts("a0 | a0 b0 c1 | a0 b0 c0"));
+    assert_eq!(both, counts("a0 a1 | a0 a0 b0 b1 c1 | a0 a0 b0 b0 c0 c0"));
 }

@@ -1,5 +1,6 @@
+use std::iter::successors;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use super::panes::{Panes, Reducer};
@@ -43,6 +44,7 @@ impl<T: Data> DStream<T> {
             span,
             partitions,
             kept: OnceLock::new(),
+            newest: Mutex::default(),
         })
     }
 }
@@ -56,6 +58,8 @@ struct Sliding<K, V, F, I> {
     span: Span,
     partitions: Partitions,
     kept: OnceLock<Arc<[KeptPartition<K, V>]>>,
+    /// The window that was planned last.
+    newest: Mutex<Weak<Window<K, V, F, I>>>,
 }
 
 /// What is kept of one partition from one window to the next, and what planning has to know of it while a task holds it.
@@ -110,7 +114,9 @@ where
 
     fn compute(&self, at: Time) -> Result<Option<Dataset<(K, V)>>> {
         let partitions = || (0..self.partitions.get()).map(|_| KeptPartition::new()).collect();
-        let window = Window {
+        let mut newest = lock(&self.newest);
+        let is_newest = newest.upgrade().is_none_or(|newest| newest.at < at);
+        let window = Arc::new(Window {
             header: Header::new(self.method),
             at,
             horizon: at - self.span.window,
@@ -118,8 +124,13 @@ where
             reducer: Arc::clone(&self.reducer),
             filter: self.filter.clone(),
             kept: Arc::clone(self.kept.get_or_init(partitions)),
-        };
-        Ok(Some(Dataset::new(window, self.panes.runtime())))
+            before: if is_newest && self.needs_order() { Weak::clone(&newest) } else { Weak::new() },
+            served: (0..self.partitions.get()).map(|_| OnceLock::new()).collect(),
+        });
+        if is_newest {
+            *newest = Arc::downgrade(&window);
+        }
+        Ok(Some(Dataset::shared(window, self.panes.runtime())))
     }
 
     /// With an inverse function a filter also says which keys to forget. The other window shares the panes, and keeps
@@ -142,6 +153,7 @@ where
             span: self.span,
             partitions: self.partitions,
             kept: OnceLock::new(),
+            newest: Mutex::default(),
         }))
     }
 }
@@ -157,6 +169,10 @@ struct Window<K, V, F, I> {
     reducer: Arc<Reducer<F, I>>,
     filter: Option<Predicate<(K, V)>>,
     kept: Arc<[KeptPartition<K, V>]>,
+    /// With an inverse function, the window planned before this one, as long as somebody can ask for it.
+    before: Weak<Window<K, V, F, I>>,
+    /// For each partition, that it was computed; with the totals if a later window was asked for first.
+    served: Vec<OnceLock<Option<Vec<(K, V)>>>>,
 }
 
 impl<K: Key, V: Exchange, F, I> Window<K, V, F, I>
@@ -208,24 +224,49 @@ where
         }
     }
 
-    /// Brings what is kept up to this window and adds it up. What is kept is held no longer than that: what is done
-    /// with the totals may take its time.
-    fn current_totals<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<Vec<(K, V)>> {
-        let shared = &self.kept[partition];
-        let mut kept = lock(&shared.kept);
-        if kept.at.is_some_and(|at| at > self.at) {
-            // A later window was computed already, and somebody asks for this one again.
-            let mut own = Kept { at: None, panes: Panes::new() };
-            drop(kept);
-            self.advance(&mut own, partition, task)?;
-            return Ok(self.totals(&own.panes));
-        }
+    /// Brings what is kept up to this window and adds it up.
+    fn serve<'t>(&'t self, kept: &mut Kept<K, V>, partition: usize, task: &TaskContext<'t>) -> Result<Vec<(K, V)>> {
         if kept.at != Some(self.at) {
-            let advanced = self.advance(&mut kept, partition, task);
-            shared.note(&kept);
+            let advanced = self.advance(kept, partition, task);
+            self.kept[partition].note(kept);
             advanced?;
         }
         Ok(self.totals(&kept.panes))
+    }
+
+    /// The totals of a partition. What is kept is held no longer than it takes to add it up: what is done with the
+    /// totals may take its time.
+    fn current_totals<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<Vec<(K, V)>> {
+        let mut kept = lock(&self.kept[partition].kept);
+        if kept.at.is_some_and(|at| at > self.at) {
+            // A later window was computed already, and somebody asks for this one, again or for the first time.
+            drop(kept);
+            if let Some(Some(totals)) = self.served[partition].get() {
+                return Ok(totals.clone());
+            }
+            let mut own = Kept { at: None, panes: Panes::new() };
+            self.advance(&mut own, partition, task)?;
+            return Ok(self.totals(&own.panes));
+        }
+        for window in self.unserved(partition, kept.at) {
+            let part = task.part();
+            let totals = part.run(|| window.serve(&mut kept, partition, &part))?;
+            let _ = window.served[partition].set(Some(totals));
+        }
+        let totals = self.serve(&mut kept, partition, task)?;
+        let _ = self.served[partition].set(None);
+        Ok(totals)
+    }
+
+    /// The windows before this one that no task has computed, though somebody may still ask for them, oldest first:
+    /// several windows are computed in one batch if a window is made from them.
+    fn unserved(&self, partition: usize, kept_at: Option<Time>) -> Vec<Arc<Self>> {
+        let is_due = |window: &Self| kept_at.is_none_or(|at| window.at >= at);
+        let open = |window: &Arc<Self>| is_due(window) && window.served[partition].get().is_none();
+        let mut windows: Vec<Arc<Self>> =
+            successors(self.before.upgrade().filter(open), |window| window.before.upgrade().filter(open)).collect();
+        windows.reverse();
+        windows
     }
 }
 
@@ -271,7 +312,13 @@ where
     }
 
     fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
-        self.new_panes(self.oldest()).for_each(|(_, pane)| visit(pane.lineage().any()));
+        let oldest = self.oldest();
+        let mut visit_panes =
+            |window: &Self| window.new_panes(oldest).for_each(|(_, pane)| visit(pane.lineage().any()));
+        let is_due = |window: &Arc<Self>| oldest.is_none_or(|at| window.at > at);
+        let before = self.before.upgrade().filter(is_due);
+        successors(before, |window| window.before.upgrade().filter(is_due)).for_each(|window| visit_panes(&window));
+        visit_panes(self);
     }
 
     fn key_partitions(&self) -> Option<usize> {
