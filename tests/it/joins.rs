@@ -1,6 +1,6 @@
 //! Streams that are joined, and aggregations by key, against nested loops and maps of the standard library.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tidemill::testing::TestRun;
 use tidemill::{DStream, Data, ErrorKind, Partitions};
 
-use crate::harness::{SECOND, error_of, every_run, line};
+use crate::harness::{SECOND, check_set, error_of, every_run, line};
 
 type Lefts = Vec<(u16, i32)>;
 type Rights = Vec<(u16, String)>;
@@ -31,6 +31,26 @@ fn top_k_by_value_takes_the_first_of_equals() {
     let parts =
         TestRun::new().partitions(4).run([pairs], |pairs| pairs.top_k_by_value(2).map_partitions(|part| [part.len()]));
     assert_eq!(parts.unwrap(), [vec![2]]);
+}
+
+/// No records, one, fewer than partitions, and nine of ten with one key.
+#[test]
+fn a_stream_joins_itself() {
+    let skewed = (0..100).map(|n| (if n % 10 == 0 { n } else { 7 }, i32::from(n))).collect();
+    let input: [Lefts; 4] = [vec![], vec![(1, 1)], vec![(1, 1), (2, 2), (1, 3)], skewed];
+    let expected = input.clone().map(|pairs| {
+        let partners = |(k, v): &(u16, i32)| {
+            let (k, v) = (*k, *v);
+            pairs.iter().filter(move |(key, _)| *key == k).map(move |(_, w)| (k, (v, *w))).collect::<Vec<_>>()
+        };
+        pairs.iter().flat_map(partners).collect::<Vec<_>>()
+    });
+    check_set("join", &input, |pairs| pairs.join(&pairs), expected);
+    check_set("subtract_by_key", &input, |pairs| pairs.subtract_by_key(&pairs), [(); 4].map(|()| vec![]));
+    let sums = |pairs: &DStream<(u16, i32)>| pairs.reduce_by_key(|a, b| a + b);
+    let keys = |pairs: &Lefts| pairs.iter().map(|(key, _)| *key).collect::<BTreeSet<_>>().into_iter().collect();
+    let of_each: Vec<Vec<u16>> = input.iter().map(keys).collect();
+    check_set("reduced", &input, move |pairs| sums(&pairs).join(&sums(&pairs)).map(|(key, _)| key), of_each);
 }
 
 /// The closure panics the first time it is called: the task runs again and gives what it would have.

@@ -5,8 +5,8 @@ use crate::data::{Data, Key, hash_key};
 use crate::dataset::{Partition, PartitionIter};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The pairs of a partition by key. They stay where they are; a key leads to the first of its records and each record to
-/// the next: nothing is allocated for a key, and a key with most of the records costs no more than any.
+/// The pairs of a partition by key. They stay where they are; a key leads to the first of its records and each record
+/// to the next: nothing is allocated for a key, and a key with most of the records costs no more than any.
 pub(super) struct Index<K, W> {
     records: Partition<(K, W)>,
     /// Of each key its first record. Small, to be found in a cache: the key itself is looked at where it is.
