@@ -44,7 +44,7 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
     /// ```
     #[track_caller]
     pub fn map_values<W: Data>(&self, f: impl Fn(V) -> W + Send + Sync + 'static) -> Dataset<(K, W)> {
-        self.map(move |(key, value)| (key, f(value))).with_keys_of(self)
+        self.map_into(Header::new("map_values"), move |(key, value)| (key, f(value))).with_keys_of(self)
     }
 
     /// Replaces every value by the values that `f` makes of it, each with the key. Partitions and order stay.
@@ -63,6 +63,6 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
         f: impl Fn(V) -> I + Send + Sync + 'static,
     ) -> Dataset<(K, W)> {
         let pairs = move |(key, value): (K, V)| f(value).into_iter().map(move |value| (key.clone(), value));
-        self.flat_map(pairs).with_keys_of(self)
+        self.flat_map_into(Header::new("flat_map_values"), pairs).with_keys_of(self)
     }
 }

@@ -23,11 +23,20 @@ impl<T: Data> Dataset<T> {
         &self,
         f: impl Fn(T) -> I + Send + Sync + 'static,
     ) -> Dataset<U> {
+        self.flat_map_into(Header::new("flat_map"), f)
+    }
+
+    /// [`flat_map`](Dataset::flat_map), under the name of the operation it is a part of.
+    pub(in crate::dataset) fn flat_map_into<U: Data, I: IntoIterator<Item = U>>(
+        &self,
+        header: Header,
+        f: impl Fn(T) -> I + Send + Sync + 'static,
+    ) -> Dataset<U> {
         let expand = move |chunk: Chunk<'_, T>, out: &mut Emitter<'_, U>| match chunk {
             Chunk::Owned(records) => records.drain(..).for_each(|record| out.extend(f(record))),
             Chunk::Shared(records) => records.iter().for_each(|record| out.extend(f(record.clone()))),
         };
-        self.derive(FlatMap::new(Header::new("flat_map"), self, expand))
+        self.derive(FlatMap::new(header, self, expand))
     }
 
     /// Like [`flat_map`](Dataset::flat_map), but `f` looks at the record and emits: nothing is cloned and no collection
