@@ -124,6 +124,18 @@ fn an_inverse_window_with_a_slide_longer_than_the_window() {
     check_set("inverse", counts(input), inverse(1, 2), counts("a2 b1 | a8 b0 | a32 b0"));
 }
 
+/// Design, 5.6: a filter hides a key while its records are in the window. Spark forgets it at once; when the records
+/// leave it finds no value to take them from, or, if the key has come back, one that they are not in.
+#[test]
+fn a_filtered_key_is_hidden_and_not_forgotten() {
+    let filtered = |pairs| inverse(3, 1)(pairs).filter_keys(|_, sum| *sum != 0);
+    check_set("gone", counts("a5 | a-5 | | | | a1"), filtered, counts("a5 | | | a-5 | | a1"));
+    check_set("back", counts("a5 | a-5 | a3 | | | "), filtered, counts("a5 | | a3 | a-2 | a3 | "));
+    // A key that the filter accepts stays with what is left of it.
+    let even = |pairs| inverse(1, 1)(pairs).filter_keys(|_, sum| *sum % 2 == 0);
+    check_set("stays", counts("a5 b2 | | b1 | "), even, counts("b2 | a0 b0 | a0 | a0 b0"));
+}
+
 #[test]
 fn a_window_of_windows_adds_up() {
     let build = |numbers: DStream<i32>| numbers.window(2 * SECOND, SECOND).window(4 * SECOND, 2 * SECOND);
