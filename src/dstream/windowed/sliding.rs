@@ -172,8 +172,11 @@ struct Window<K, V, F, I> {
     /// With an inverse function, the window planned before this one, as long as somebody can ask for it.
     before: Weak<Window<K, V, F, I>>,
     /// For each partition, that it was computed; with the totals if a later window was asked for first.
-    served: Vec<OnceLock<Option<Vec<(K, V)>>>>,
+    served: Vec<OnceLock<Option<Totals<K, V>>>>,
 }
+
+/// The value of every key over a window, but for those that the filter hides.
+type Totals<K, V> = Vec<(K, V)>;
 
 impl<K: Key, V: Exchange, F, I> Window<K, V, F, I>
 where
@@ -215,8 +218,7 @@ where
         Ok(())
     }
 
-    /// The value of every key over the window, but for those that the filter hides.
-    fn totals(&self, panes: &Panes<K, V>) -> Vec<(K, V)> {
+    fn totals(&self, panes: &Panes<K, V>) -> Totals<K, V> {
         let pairs = panes.totals(&self.reducer.reduce).map(|(key, total)| (key.clone(), total));
         match &self.filter {
             Some(filter) => pairs.filter(|pair| filter(pair)).collect(),
@@ -225,7 +227,7 @@ where
     }
 
     /// Brings what is kept up to this window and adds it up.
-    fn serve<'t>(&'t self, kept: &mut Kept<K, V>, partition: usize, task: &TaskContext<'t>) -> Result<Vec<(K, V)>> {
+    fn serve<'t>(&'t self, kept: &mut Kept<K, V>, partition: usize, task: &TaskContext<'t>) -> Result<Totals<K, V>> {
         if kept.at != Some(self.at) {
             let advanced = self.advance(kept, partition, task);
             self.kept[partition].note(kept);
@@ -236,7 +238,7 @@ where
 
     /// The totals of a partition. What is kept is held no longer than it takes to add it up: what is done with the
     /// totals may take its time.
-    fn current_totals<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<Vec<(K, V)>> {
+    fn current_totals<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<Totals<K, V>> {
         let mut kept = lock(&self.kept[partition].kept);
         if kept.at.is_some_and(|at| at > self.at) {
             // A later window was computed already, and somebody asks for this one, again or for the first time.
