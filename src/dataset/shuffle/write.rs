@@ -1,5 +1,6 @@
 use std::borrow::Borrow;
 use std::hash::Hash;
+use std::mem::take;
 
 use super::Aggregate;
 use super::block::{BlockOf, MapBlock};
@@ -14,7 +15,7 @@ const FIRST_LOOK: usize = 4096;
 /// second-level cache.
 const FINE_BUCKETS: usize = 256;
 
-/// A table of at most this many keys is written in one bucket a partition.
+/// So many keys, or values that are not combined, are written in one bucket a partition.
 const SMALL: usize = 1 << 15;
 
 /// The map side of a shuffle: combines the values of repeated keys, or passes records on when keys do not repeat.
@@ -116,7 +117,24 @@ impl<'a, K: Key, A: Aggregate> MapWriter<'a, K, A> {
         self.scattered.resize_with(buckets * self.partitions, Vec::new);
     }
 
+    /// Cuts the one list of each partition further, once the output has grown: its tables would not fit into a cache.
+    #[cold]
+    fn refine(&mut self) {
+        let coarse = take(&mut self.scattered);
+        self.scatter_from_here(FINE_BUCKETS.div_ceil(self.partitions));
+        let parts = self.scattered.len();
+        for entry in coarse.into_iter().flatten() {
+            self.scattered[part_of(entry.hash, parts)].push(entry);
+        }
+    }
+
     fn scatter(&mut self, chunk: Chunk<'_, (K, A::Value)>) {
+        if !A::COMBINES && self.scattered.len() == self.partitions && self.partitions < FINE_BUCKETS {
+            self.records_since_look += chunk.len();
+            if self.records_since_look > SMALL {
+                self.refine();
+            }
+        }
         let scattered = &mut self.scattered;
         let parts = scattered.len();
         match chunk {
