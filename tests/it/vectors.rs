@@ -414,7 +414,11 @@ const JOINED: [[&[&str]; 4]; 2] = [[&["a", "b"], &["a", ""], &[""], &[]], [&["a"
 fn b_21_join() {
     let both = (1, 'x');
     let expected = [pairs([("a", both), ("b", both)]), pairs([("", both)]), vec![], vec![]];
-    check_join("B-21", JOINED, |left, right| left.join(&right), expected);
+    check_join("B-21", JOINED, |left, right| left.join(&right), expected.clone());
+    let transformed = |left: DStream<(String, i32)>, right: DStream<(String, char)>| {
+        left.transform_with(&right, |left, right, _| Ok(left.join(&right)))
+    };
+    check_join("B-21 by transform_with", JOINED, transformed, expected);
 }
 
 #[test]

@@ -168,7 +168,9 @@ impl<T: Data> AnyLineage for Persist<T> {
     }
 
     fn parents(&self, visit: &mut dyn FnMut(&dyn AnyLineage)) {
-        visit(self.parent.any());
+        if !self.slots.is_full() {
+            visit(self.parent.any());
+        }
     }
 
     fn kept_partitions(&self) -> Option<usize> {
