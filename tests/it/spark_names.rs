@@ -72,7 +72,7 @@ fn read(path: &str) -> String {
 }
 
 /// The public methods of a type in a room.
-fn methods(place: &str, of: &str) -> BTreeSet<String> {
+pub(crate) fn methods(place: &str, of: &str) -> BTreeSet<String> {
     fn visit(path: &Path, of: &str, found: &mut BTreeSet<String>) {
         if path.is_dir() {
             fs::read_dir(path).unwrap().for_each(|entry| visit(&entry.unwrap().path(), of, found));
