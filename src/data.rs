@@ -17,6 +17,9 @@ pub trait Data: Clone + Send + Sync + 'static {}
 impl<T: Clone + Send + Sync + 'static> Data for T {}
 
 /// A record that crosses a shuffle or enters state: [`Data`] that serde can write and read.
+///
+/// It owns what it consists of, since what is read has nothing to borrow from. Of a `&'static str` the compiler says
+/// "implementation of `Deserialize` is not general enough": make it a `String` first.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot cross a shuffle",
     label = "not `Data` with serde's `Serialize` and `Deserialize`",
