@@ -149,3 +149,16 @@ fn every_method_of_ours_is_in_the_table() {
         assert!(missing.is_empty(), "the table does not name {missing:?} of {of}");
     }
 }
+
+#[test]
+fn every_operator_is_in_the_chapter_on_operators() {
+    let chapter = read("guide/src/operators.md");
+    let named: BTreeSet<&str> = chapter.split('`').skip(1).step_by(2).collect();
+    for (place, of) in [("src/dstream", "DStream"), ("src/dataset", "Dataset")] {
+        let here = methods(place, of);
+        let plain = |method: &str| method.strip_suffix("_with").filter(|plain| here.contains(*plain)).map(String::from);
+        let missing = |method: &&String| !named.contains(method.as_str()) && plain(method).is_none();
+        let missing: Vec<_> = here.iter().filter(missing).collect();
+        assert!(missing.is_empty(), "operators.md does not name {missing:?} of {of}");
+    }
+}
