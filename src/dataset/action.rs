@@ -259,7 +259,8 @@ impl<T: Data> Dataset<T> {
     /// ```
     /// # let context = tidemill::StreamingContext::builder("doc").build()?;
     /// let (send, sums) = std::sync::mpsc::channel();
-    /// context.parallelize(1..=4, 2).foreach_partition(|records| send.send(records.sum::<i32>()).map_err(tidemill::Error::user))?;
+    /// let numbers = context.parallelize(1..=4, 2);
+    /// numbers.foreach_partition(|records| send.send(records.sum::<i32>()).map_err(tidemill::Error::user))?;
     /// let mut sums: Vec<i32> = sums.try_iter().collect();
     /// sums.sort();
     /// assert_eq!(sums, [3, 7]);

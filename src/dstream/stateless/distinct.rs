@@ -6,8 +6,8 @@ use crate::dataset::ValueEmitter;
 use crate::dstream::DStream;
 
 impl<T: Data> DStream<T> {
-    /// Every different record of a batch once, in no particular order; an empty batch stays empty. The different records
-    /// of a partition are in memory at once.
+    /// Every different record of a batch once, in no particular order; an empty batch stays empty. The different
+    /// records of a partition are in memory at once.
     ///
     /// # Examples
     ///

@@ -11,9 +11,9 @@ impl<T: Data> DStream<T> {
     /// gives an empty batch.
     ///
     /// A batch is produced every `slide`, for the window `(t - window, t]`; both durations are multiples of this
-    /// stream's slide duration, and the first windows are partial. The batches that enter and leave windows together are
-    /// reduced once, to a pane, and a slide costs the panes that come and go, not the window. In memory are two records
-    /// for each pane of the window.
+    /// stream's slide duration, and the first windows are partial. The batches that enter and leave windows together
+    /// are reduced once, to a pane, and a slide costs the panes that come and go, not the window. In memory are two
+    /// records for each pane of the window.
     ///
     /// # Errors
     ///
