@@ -73,7 +73,7 @@ fn run(options: &Options) -> Result<()> {
 
     // The program proper: words of the last `window`, counted after every batch.
     let counts = lines
-        .flat_map_ref(|line, words| line.split_whitespace().for_each(|word| words.emit((word.to_string(), 1u64))))
+        .count_by_value_ref(|line, words| words.extend(line.split_whitespace()))
         .reduce_by_key_and_window(|a, b| a + b, options.window, options.interval);
 
     let screen = Arc::new(Mutex::new(Screen::new(options)));

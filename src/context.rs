@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::data::{Data, Exchange, KEY_GROUPS, Partitions};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Header};
 use crate::dstream::{AsDStream, DStream, GraphBuilder, StreamSet};
 use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::{Accumulator, Broadcast, MemoryStore, PoolExecutor, Runtime};
@@ -89,8 +89,8 @@ impl StreamingContext {
     }
 
     /// Makes of the datasets that `streams` have at a time another one, as
-    /// [`DStream::transform`] does of one stream: a tuple of two to four streams of any records, or an array or a `Vec`
-    /// of streams of the same. `f` gets the datasets in the same form.
+    /// [`DStream::transform`] does of one stream: a tuple of two to four streams of any records, or an array, a slice or
+    /// a `Vec` of streams of the same. `f` gets the datasets in the same form, those of a slice in a `Vec`.
     ///
     /// # Errors
     ///
@@ -120,7 +120,11 @@ impl StreamingContext {
     }
 
     /// Makes a dataset of records at hand, cut into `partitions` parts of equal size: to be joined with a stream in
-    /// [`transform`](DStream::transform), say.
+    /// [`transform`](DStream::transform), say. The records stay in memory as long as the dataset is used.
+    ///
+    /// # Errors
+    ///
+    /// Of every action: no partitions at all.
     ///
     /// # Examples
     ///
@@ -132,7 +136,11 @@ impl StreamingContext {
     /// ```
     #[track_caller]
     pub fn parallelize<T: Data>(&self, records: impl IntoIterator<Item = T>, partitions: usize) -> Dataset<T> {
-        Dataset::of(cut(records.into_iter().collect(), partitions.max(1)), &self.runtime)
+        if partitions == 0 {
+            let error = Error::new(ErrorKind::Graph, "0 partitions: there has to be one at least");
+            return Dataset::failing(Header::new("parallelize"), error, &self.runtime);
+        }
+        Dataset::of(cut(records.into_iter().collect(), partitions), &self.runtime)
     }
 
     /// Makes a dataset of the lines of a text file, or of the text files of a directory: a partition a file, in the
@@ -173,6 +181,18 @@ impl StreamingContext {
     ///
     /// Of every action: a path that cannot be read; a file that is cut short, damaged or of other records, with its
     /// name and the offset.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("levels");
+    /// context.parallelize([71, 12], 2).save_as_object_file(&path)?;
+    /// let levels = context.object_file::<i32>(&path);
+    /// assert_eq!(levels.collect_partitions()?, [[71], [12]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     #[track_caller]
     pub fn object_file<T: Exchange>(&self, path: impl AsRef<Path>) -> Dataset<T> {
         Dataset::of_objects(path.as_ref(), &self.runtime)
@@ -221,6 +241,16 @@ impl StreamingContext {
     }
 
     /// Makes a value that all tasks read: a table to look things up in, say. See [`Broadcast`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let depths = context.broadcast(std::collections::HashMap::from([("Hull", 7), ("Kiel", 11)]));
+    /// let ports = context.parallelize(["Kiel", "Hull"], 2);
+    /// assert_eq!(ports.map(move |port| depths[port]).collect()?, [11, 7]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn broadcast<T: Send + Sync + 'static>(&self, value: T) -> Broadcast<T> {
         Broadcast::new(self.runtime.next_broadcast(), value)
     }

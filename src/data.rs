@@ -17,6 +17,9 @@ pub trait Data: Clone + Send + Sync + 'static {}
 impl<T: Clone + Send + Sync + 'static> Data for T {}
 
 /// A record that crosses a shuffle or enters state: [`Data`] that serde can write and read.
+///
+/// It owns what it consists of, since what is read has nothing to borrow from. Of a `&'static str` the compiler says
+/// "implementation of `Deserialize` is not general enough": make it a `String` first.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot cross a shuffle",
     label = "not `Data` with serde's `Serialize` and `Deserialize`",
@@ -33,6 +36,18 @@ impl<T: Data + Serialize + DeserializeOwned> Exchange for T {}
 )]
 pub trait Key: Exchange + Eq + Hash {}
 impl<T: Exchange + Eq + Hash> Key for T {}
+
+/// What has an order to sort by: `Ord`.
+///
+/// Implemented for every type that qualifies. A float does not: [`TotalOrder`] gives it one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no order to sort by",
+    label = "not `Ord`",
+    note = "add `#[derive(PartialEq, Eq, PartialOrd, Ord)]` to the type, or order by something else (`sort_by`, `top_by`, `max_by`)",
+    note = "a float has an order as `tidemill::TotalOrder(float)`"
+)]
+pub trait Ordered: Ord {}
+impl<T: Ord + ?Sized> Ordered for T {}
 
 /// Into how many partitions an operation with a shuffle goes, for the forms of it that end in `_with`.
 ///

@@ -111,6 +111,14 @@ impl<T: Data> Dataset<T> {
     }
 
     /// How many partitions the dataset has: as many tasks run for an action.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// assert_eq!(context.parallelize(1..=3, 8).num_partitions(), 8);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn num_partitions(&self) -> usize {
         self.lineage.partitions()
     }

@@ -37,7 +37,7 @@
 //! | [`DStream`] | a stream of batches and everything that can be made of it; outputs: [`foreach_batch`](DStream::foreach_batch), [`print`](DStream::print), [files](DStream::save_as_text_files) |
 //! | [`Dataset`] | one batch: lazy, in partitions, with actions |
 //! | [`StorageLevel`] | how persisted records are kept |
-//! | [`Data`], [`Exchange`], [`Key`] | what records and keys have to be |
+//! | [`Data`], [`Exchange`], [`Key`], [`Ordered`] | what records and keys have to be |
 //! | [`kafka`] | the direct stream, its settings and records, a broker for demos and tests |
 //! | [`Source`], [`QueueSource`] | inputs of your own, records at hand |
 //! | [`testing`] | graphs on a manual clock: batches in, batches out |
@@ -78,7 +78,7 @@ pub mod testing;
 mod time;
 
 pub use context::{StreamingContext, StreamingContextBuilder};
-pub use data::{Data, Exchange, Key, Partitions, TotalOrder};
+pub use data::{Data, Exchange, Key, Ordered, Partitions, TotalOrder};
 pub use dataset::{
     Dataset, Emitter, LocalIterator, Number, PairEmitter, PartitionIter, ReadPartition, SortOrder, Stats, StorageLevel,
     ValueEmitter,
@@ -114,6 +114,7 @@ mod guide {
         Introduction: "guide/src/introduction.md",
         GettingStarted: "guide/src/getting-started.md",
         ProgrammingModel: "guide/src/programming-model.md",
+        Operators: "guide/src/operators.md",
         Windows: "guide/src/windows.md",
         Joins: "guide/src/joins.md",
         Kafka: "guide/src/kafka.md",

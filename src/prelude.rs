@@ -1,11 +1,12 @@
 //! All that a program needs: `use tidemill::prelude::*;`.
 
 pub use crate::context::StreamingContext;
-pub use crate::data::{Data, Exchange, Key, Partitions};
-pub use crate::dataset::Dataset;
+pub use crate::data::{Data, Exchange, Key, Partitions, TotalOrder};
+pub use crate::dataset::{Dataset, SortOrder, StorageLevel};
 pub use crate::dstream::{Batch, DStream};
 pub use crate::error::{Error, ErrorKind, Result};
+pub use crate::exec::{Accumulator, Broadcast};
 pub use crate::input::QueueSource;
 pub use crate::scheduler::{State, Stop};
-pub use crate::time::Time;
+pub use crate::time::{Interval, Time};
 pub use tidemill_macros::pipeline;

@@ -24,6 +24,14 @@ impl<T: Data> Dataset<T> {
     /// # Errors
     ///
     /// As for every action: the error of the task that failed in all its attempts, naming operator and partition.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// assert_eq!(context.parallelize(1..=3, 2).map(|n| n * n).collect()?, [1, 4, 9]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn collect(&self) -> Result<Vec<T>> {
         let mut partitions = self.collect_partitions()?.into_iter();
         let mut all = partitions.next().unwrap_or_default();
@@ -36,6 +44,15 @@ impl<T: Data> Dataset<T> {
     /// # Errors
     ///
     /// As [`collect`](Dataset::collect).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let numbers = context.parallelize(1..=5, 2);
+    /// assert_eq!(numbers.collect_partitions()?, [vec![1, 2], vec![3, 4, 5]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn collect_partitions(&self) -> Result<Vec<Vec<T>>> {
         self.run(|lineage, partition, task| Ok(PartitionIter::new(stage::gather(lineage, partition, task)?).collect()))
     }
@@ -45,6 +62,14 @@ impl<T: Data> Dataset<T> {
     /// # Errors
     ///
     /// As [`collect`](Dataset::collect).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// assert_eq!(context.parallelize(1..=100, 4).filter(|n| n % 3 == 0).count()?, 33);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn count(&self) -> Result<u64> {
         let partitions: Vec<usize> = (0..self.num_partitions()).collect();
         Ok(self.count_on(&partitions)?.iter().sum())
@@ -70,6 +95,16 @@ impl<T: Data> Dataset<T> {
     /// # Errors
     ///
     /// As [`collect`](Dataset::collect).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let numbers = context.parallelize(1..=100, 4);
+    /// assert!(!numbers.is_empty()?);
+    /// assert!(numbers.filter(|n| *n > 100).is_empty()?);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.first()?.is_none())
     }
@@ -79,6 +114,16 @@ impl<T: Data> Dataset<T> {
     /// # Errors
     ///
     /// As [`collect`](Dataset::collect).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let words = context.parallelize(["ebb", "flood"], 2);
+    /// assert_eq!(words.first()?, Some("ebb"));
+    /// assert_eq!(words.filter(|word| word.len() > 9).first()?, None);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn first(&self) -> Result<Option<T>> {
         Ok(self.take(1)?.pop())
     }
@@ -167,6 +212,21 @@ impl<T: Data> Dataset<T> {
     /// # Errors
     ///
     /// What `f` returns, after the task was tried again as often as the context allows: `f` may see a record twice.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicI64, Ordering};
+    ///
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let sum = AtomicI64::new(0);
+    /// context.parallelize(1..=4, 2).foreach(|n| {
+    ///     sum.fetch_add(n, Ordering::Relaxed);
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(sum.into_inner(), 10);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn foreach(&self, f: impl Fn(T) -> Result<()> + Send + Sync) -> Result<()> {
         self.run(|lineage, partition, task| {
             let mut outcome = Ok(());
@@ -189,6 +249,18 @@ impl<T: Data> Dataset<T> {
     /// # Errors
     ///
     /// What `f` returns, after the task was tried again as often as the context allows: `f` may see a partition twice.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let (send, sums) = std::sync::mpsc::channel();
+    /// context.parallelize(1..=4, 2).foreach_partition(|records| send.send(records.sum::<i32>()).map_err(tidemill::Error::user))?;
+    /// let mut sums: Vec<i32> = sums.try_iter().collect();
+    /// sums.sort();
+    /// assert_eq!(sums, [3, 7]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn foreach_partition(&self, f: impl Fn(PartitionIter<T>) -> Result<()> + Send + Sync) -> Result<()> {
         self.foreach_partition_with_index(|_, records| f(records))
     }

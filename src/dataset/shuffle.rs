@@ -15,7 +15,7 @@ mod tests;
 mod transfer;
 mod write;
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use super::{AnyLineage, Chunk, Dataset, Flow, Header, Lineage, Sink, resuming};
 use crate::data::{Data, Exchange, Key, Partitions};
@@ -176,6 +176,10 @@ struct Shuffled<K, A: Aggregate> {
 impl<K: Key, A: Aggregate> ShuffleMap for Shuffled<K, A> {
     fn id(&self) -> ShuffleId {
         self.transfer.id()
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.transfer.turn()
     }
 
     fn map_tasks(&self) -> usize {

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use super::random::Random;
 use super::shuffle::Place;
 use super::{Chunk, Dataset, Flow, Header, Lineage, PartitionIter};
-use crate::data::{Data, Exchange, Key, Partitions};
+use crate::data::{Data, Exchange, Key, Ordered, Partitions};
 use crate::error::Result;
 use crate::exec::TaskContext;
 
@@ -42,7 +42,7 @@ impl<T: Data> Dataset<T> {
     /// # Ok::<(), tidemill::Error>(())
     /// ```
     #[track_caller]
-    pub fn sort_by<K: Data + Ord>(&self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Dataset<T>
+    pub fn sort_by<K: Data + Ordered>(&self, key: impl Fn(&T) -> K + Send + Sync + 'static) -> Dataset<T>
     where
         T: Exchange,
     {
@@ -67,7 +67,7 @@ impl<T: Data> Dataset<T> {
     /// # Ok::<(), tidemill::Error>(())
     /// ```
     #[track_caller]
-    pub fn sort_by_with<K: Data + Ord>(
+    pub fn sort_by_with<K: Data + Ordered>(
         &self,
         key: impl Fn(&T) -> K + Send + Sync + 'static,
         order: SortOrder,
@@ -118,7 +118,7 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
     #[track_caller]
     pub fn sort_by_key(&self) -> Dataset<(K, V)>
     where
-        K: Exchange + Ord,
+        K: Exchange + Ordered,
         V: Exchange,
     {
         self.sort_by_key_with(SortOrder::Ascending, self.runtime().default_partitions())
@@ -132,7 +132,7 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
     #[track_caller]
     pub fn sort_by_key_with(&self, order: SortOrder, partitions: Partitions) -> Dataset<(K, V)>
     where
-        K: Exchange + Ord,
+        K: Exchange + Ordered,
         V: Exchange,
     {
         self.sort_into("sort_by_key", First, order, partitions)
@@ -159,7 +159,7 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
     #[track_caller]
     pub fn repartition_and_sort_within_partitions(&self, partitions: Partitions) -> Dataset<(K, V)>
     where
-        K: Key + Ord,
+        K: Key + Ordered,
         V: Exchange,
     {
         const NAME: &str = "repartition_and_sort_within_partitions";
@@ -181,7 +181,7 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
     #[track_caller]
     pub fn filter_by_range(&self, range: impl RangeBounds<K> + Send + Sync + 'static) -> Dataset<(K, V)>
     where
-        K: Ord,
+        K: Ordered,
     {
         self.filter_into(Header::new("filter_by_range"), move |(key, _)| range.contains(key))
     }

@@ -9,7 +9,7 @@ use super::shuffle::ShuffleMap;
 use super::{Chunk, Dataset, Flow, Lineage, Partition};
 use crate::data::Data;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exec::{Adds, Runtime, ShuffleId, Stage, StageKind, TaskContext};
+use crate::exec::{Adds, Runtime, ShuffleId, Stage, StageKind, TaskContext, is_task_running};
 
 impl<T: Data> Dataset<T> {
     /// Runs an action: `task` once for every given partition, after every shuffle that they need. Returns the results
@@ -86,6 +86,8 @@ fn walk(node: &dyn AnyLineage, runtime: &Runtime, seen: &mut AHashSet<ShuffleId>
         if !seen.insert(shuffle.id()) {
             return Ok(());
         }
+        // A task that runs an action of its own does not wait: it may be one that the other thread waits for.
+        let _turn = (!is_task_running()).then(|| shuffle.turn());
         let missing = runtime.shuffles().missing(shuffle.id(), shuffle.map_tasks());
         // What a shuffle has written stands for everything behind it.
         if missing.is_empty() {

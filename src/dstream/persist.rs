@@ -32,6 +32,20 @@ impl<T: Data> DStream<T> {
     }
 
     /// As [`persist`](DStream::persist), under Spark's other name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::{StorageLevel, testing::run};
+    ///
+    /// let squares = run([vec![1, 2]], |numbers| {
+    ///     let squares = numbers.map(|n| n * n).cache();
+    ///     assert_eq!(squares.storage_level(), Some(StorageLevel::MemoryOnly));
+    ///     squares
+    /// })?;
+    /// assert_eq!(squares, [[1, 4]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     #[track_caller]
     pub fn cache(&self) -> DStream<T> {
         self.persist()

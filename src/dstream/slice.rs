@@ -19,8 +19,8 @@ impl<T: Data> DStream<T> {
     ///
     /// # Errors
     ///
-    /// A call from within a task (the closure of a `map`, say), a context that has not been started, a stream that no output is made of, a batch that is forgotten already, and
-    /// errors in building the datasets.
+    /// A call from within a task (the closure of a `map`, say), a context that has not been started, a stream that no
+    /// output is made of, a batch that is forgotten already, and errors in building the datasets.
     ///
     /// # Examples
     ///
@@ -76,6 +76,24 @@ impl<T: Data> DStream<T> {
     /// # Errors
     ///
     /// As [`slice`](DStream::slice).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidemill::{Interval, testing::run};
+    ///
+    /// let second = Duration::from_secs(1); // the batch interval of `run`
+    /// let pairs = run([vec![1], vec![2], vec![3]], |numbers| {
+    ///     let all = numbers.window(2 * second, second); // so that they are remembered
+    ///     all.transform(move |_, time| {
+    ///         let last_two = numbers.slice_interval(Interval::new(time - 2 * second, time))?;
+    ///         last_two.into_iter().reduce(|all, more| all.union(&more)).ok_or_else(|| tidemill::Error::user("none"))
+    ///     })
+    /// })?;
+    /// assert_eq!(pairs, [vec![1], vec![1, 2], vec![2, 3]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn slice_interval(&self, interval: Interval) -> Result<Vec<Dataset<T>>> {
         self.slice(interval.begin() + self.slide_duration(), interval.end())
     }

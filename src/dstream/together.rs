@@ -13,6 +13,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::time::Time;
 
 /// A stream, or a reference to one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no stream",
+    label = "neither `DStream<T>` nor `&DStream<T>`",
+    note = "streams of the same records come in an array, a `Vec` or an iterator: `context.union([&left, &right])`"
+)]
 pub trait AsDStream {
     /// What the stream consists of.
     type Record: Data;
@@ -38,8 +43,13 @@ impl<S: AsDStream> AsDStream for &S {
 }
 
 /// Streams that [`StreamingContext::transform`](crate::StreamingContext::transform) takes: a tuple of two to four of
-/// any records, or an array or a `Vec` of streams of the same; or of references to streams. The closure gets their
-/// datasets in the same form.
+/// any records, or an array, a slice or a `Vec` of streams of the same; or of references to streams. The closure gets
+/// their datasets in the same form, those of a slice in a `Vec`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no set of streams",
+    label = "neither a tuple of two to four streams nor an array, a slice or a `Vec` of streams",
+    note = "streams of different records come as `(&numbers, &words)`, those of the same as `[&left, &right]`"
+)]
 pub trait StreamSet {
     /// The datasets of the streams at one time.
     type Datasets: 'static;
@@ -101,6 +111,30 @@ impl<S: AsDStream, const N: usize> StreamSet for [S; N] {
             batches.try_into().map_err(|_| Error::new(ErrorKind::Internal, "not as many datasets as streams"))
         };
         Together { members, expect_at: Box::new(expect_at) }
+    }
+}
+
+impl<S: AsDStream> StreamSet for &[S] {
+    type Datasets = Vec<Dataset<S::Record>>;
+
+    fn together(self) -> Together<Self::Datasets> {
+        self.iter().collect::<Vec<_>>().together()
+    }
+}
+
+impl<S: AsDStream> StreamSet for &Vec<S> {
+    type Datasets = Vec<Dataset<S::Record>>;
+
+    fn together(self) -> Together<Self::Datasets> {
+        self.as_slice().together()
+    }
+}
+
+impl<S: AsDStream, const N: usize> StreamSet for &[S; N] {
+    type Datasets = [Dataset<S::Record>; N];
+
+    fn together(self) -> Together<Self::Datasets> {
+        self.each_ref().together()
     }
 }
 

@@ -301,6 +301,9 @@ fn folds_and_maps() {
     });
     let said = message(context().parallelize([1], 1).tree_aggregate(0, |a, b| a + b, |a, b| a + b, 0));
     assert!(said.ends_with("the depth 0: it has to be 1 at least"), "{said}");
+    let said = message(context().parallelize([1], 0).collect());
+    assert!(said.starts_with("operator parallelize (tests/it/datasets.rs:"), "{said}");
+    assert!(said.ends_with("0 partitions: there has to be one at least"), "{said}");
 }
 
 /// Of placed pairs one partition is computed for a look-up.

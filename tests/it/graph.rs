@@ -1,7 +1,7 @@
 //! The graph: mistakes in building it, what is computed once, and for how long batches are kept.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use crossbeam_channel::unbounded;
@@ -216,6 +216,36 @@ fn two_outputs_compute_their_shared_stream_once() {
         run.context.stop(Stop::Now).unwrap();
         assert_eq!(calls.load(Ordering::Relaxed), 3, "{jobs} jobs at a time");
     }
+}
+
+/// Two jobs that begin at the same moment both find the blocks of their shuffle missing. Each used to run the map tasks
+/// then: closures ran twice, and accumulators counted twice, now and then.
+#[test]
+fn two_outputs_at_the_same_time_run_their_shared_shuffle_once() {
+    let run = Run::with(|builder| builder.concurrent_jobs(2));
+    let seen = run.context.accumulator::<u64>("seen");
+    let (calls, count) = counter();
+    let counted = seen.clone();
+    let (numbers, _) = run.source(numbers());
+    let sums = numbers.flat_map(|n| 1000 * n..1000 * (n + 1)).map(move |n| {
+        count();
+        counted.add(1);
+        (n % 7, n)
+    });
+    let sums = sums.reduce_by_key(|a, b| a + b);
+    let sorted = sums.repartition(3).transform(|batch, _| Ok(batch.sort_by_key()));
+    let together = Arc::new(Barrier::new(2));
+    for output in [&sums, &sorted, &sums, &sorted] {
+        let together = Arc::clone(&together);
+        output.foreach_batch(move |dataset, _| {
+            together.wait();
+            dataset.collect().map(drop)
+        });
+    }
+    run.context.start().unwrap();
+    run.batches(20);
+    run.context.stop(Stop::Now).unwrap();
+    assert_eq!((calls.load(Ordering::Relaxed), seen.value()), (20_000, 20_000));
 }
 
 /// Windows read a batch several times: what it was made of is computed once.

@@ -24,6 +24,10 @@ mod operators;
 #[cfg(test)]
 mod outputs;
 #[cfg(test)]
+mod shapes;
+#[cfg(test)]
+mod spark_names;
+#[cfg(test)]
 mod vectors;
 #[cfg(test)]
 mod windows;

@@ -9,10 +9,10 @@ use tidemill::{DStream, Data, Partitions};
 
 use crate::harness::{SECOND, every_run};
 
-type Pairs = Vec<(u8, i64)>;
+pub(crate) type Pairs = Vec<(u8, i64)>;
 
 /// Nothing; one record; fewer records than partitions; a key that has nearly everything; many keys; nothing again.
-fn awkward() -> [Pairs; 6] {
+pub(crate) fn awkward() -> [Pairs; 6] {
     let skewed = (0..3000).map(|n| (if n % 1000 == 999 { 1 + (n / 1000) as u8 } else { 0 }, n)).collect();
     let many = (0..2000).map(|n| (((n * 7) % 251) as u8, n)).collect();
     [vec![], vec![(7, 7)], vec![(1, 1), (2, 2), (1, 3)], skewed, many, vec![]]
@@ -20,7 +20,7 @@ fn awkward() -> [Pairs; 6] {
 
 /// Compares an operator with what a plain function makes of each batch, in every run, order aside.
 #[track_caller]
-fn check<U: Data + Ord + Debug>(
+pub(crate) fn check<U: Data + Ord + Debug>(
     name: &str,
     build: impl Fn(DStream<(u8, i64)>) -> DStream<U>,
     plainly: impl Fn(Pairs) -> Vec<U>,
@@ -36,13 +36,13 @@ fn check<U: Data + Ord + Debug>(
     }
 }
 
-fn groups(pairs: Pairs) -> BTreeMap<u8, Vec<i64>> {
+pub(crate) fn groups(pairs: Pairs) -> BTreeMap<u8, Vec<i64>> {
     let mut groups = BTreeMap::<u8, Vec<i64>>::new();
     pairs.into_iter().for_each(|(key, value)| groups.entry(key).or_default().push(value));
     groups
 }
 
-fn sums(pairs: Pairs) -> Pairs {
+pub(crate) fn sums(pairs: Pairs) -> Pairs {
     groups(pairs).into_iter().map(|(key, values)| (key, values.iter().sum())).collect()
 }
 

@@ -172,6 +172,14 @@ fn b_16_context_union_and_b_18_context_transform() {
             })
         });
         assert_eq!(of_vec.unwrap(), whole, "B-18 of a vec by {run:?}");
+        let borrowed = run.run_with_context(thirds.clone(), |context, numbers| {
+            let streams = [0, 4, 8].map(|n| plus(&numbers, n));
+            let [first, rest @ ..] = &streams;
+            let rest = context.transform(rest.as_slice(), |batches, _| Ok(batches[0].union(&batches[1])));
+            let of_array = context.transform(&[first, &rest], |[first, rest], _| Ok(first.union(&rest)));
+            context.transform(&vec![of_array], |batches, _| Ok(batches[0].clone()))
+        });
+        assert_eq!(borrowed.unwrap(), whole, "B-18 of references by {run:?}");
     }
 }
 

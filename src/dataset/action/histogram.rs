@@ -1,9 +1,10 @@
 use super::each_chunk;
 use super::stats::Number;
+use crate::data::Data;
 use crate::dataset::{Dataset, Flow, Header};
 use crate::error::Result;
 
-impl<T: Number> Dataset<T> {
+impl<T: Data> Dataset<T> {
     /// Counts the numbers in `buckets` buckets of the same width between the smallest and the largest of them. Returns
     /// the bounds, one more than there are buckets, and the counts.
     ///
@@ -25,7 +26,10 @@ impl<T: Number> Dataset<T> {
     /// # Ok::<(), tidemill::Error>(())
     /// ```
     #[track_caller]
-    pub fn histogram(&self, buckets: usize) -> Result<(Vec<f64>, Vec<u64>)> {
+    pub fn histogram(&self, buckets: usize) -> Result<(Vec<f64>, Vec<u64>)>
+    where
+        T: Number,
+    {
         let header = Header::new("histogram");
         if buckets == 0 {
             return Err(header.mistake("0 buckets: there has to be one at least"));
@@ -66,7 +70,10 @@ impl<T: Number> Dataset<T> {
     /// # Ok::<(), tidemill::Error>(())
     /// ```
     #[track_caller]
-    pub fn histogram_with(&self, bounds: &[f64]) -> Result<Vec<u64>> {
+    pub fn histogram_with(&self, bounds: &[f64]) -> Result<Vec<u64>>
+    where
+        T: Number,
+    {
         if bounds.len() < 2 || !bounds.windows(2).all(|pair| pair[0] < pair[1]) {
             let message = format!("the bounds {bounds:?}: there have to be two at least, in ascending order");
             return Err(Header::new("histogram_with").mistake(message));
@@ -74,7 +81,10 @@ impl<T: Number> Dataset<T> {
         self.count_between(bounds)
     }
 
-    fn count_between(&self, bounds: &[f64]) -> Result<Vec<u64>> {
+    fn count_between(&self, bounds: &[f64]) -> Result<Vec<u64>>
+    where
+        T: Number,
+    {
         let buckets = bounds.len() - 1;
         let parts = self.run(|lineage, partition, task| {
             let mut counts = vec![0; buckets];

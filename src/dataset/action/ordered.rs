@@ -2,7 +2,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use super::each_chunk;
-use crate::data::Data;
+use crate::data::{Data, Ordered};
 use crate::dataset::{Dataset, Flow};
 use crate::error::Result;
 
@@ -24,7 +24,7 @@ impl<T: Data> Dataset<T> {
     /// ```
     pub fn take_ordered(&self, n: usize) -> Result<Vec<T>>
     where
-        T: Ord,
+        T: Ordered,
     {
         self.first_in_order(n, T::cmp)
     }
@@ -34,7 +34,16 @@ impl<T: Data> Dataset<T> {
     /// # Errors
     ///
     /// As [`collect`](Dataset::collect).
-    pub fn take_ordered_by<K: Ord>(&self, n: usize, key: impl Fn(&T) -> K + Send + Sync) -> Result<Vec<T>> {
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let counts = context.parallelize([("ebb", 3), ("flood", 8), ("mill", 5)], 2);
+    /// assert_eq!(counts.take_ordered_by(1, |(_, count)| *count)?, [("ebb", 3)]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn take_ordered_by<K: Ordered>(&self, n: usize, key: impl Fn(&T) -> K + Send + Sync) -> Result<Vec<T>> {
         self.first_in_order(n, |a, b| key(a).cmp(&key(b)))
     }
 
@@ -55,7 +64,7 @@ impl<T: Data> Dataset<T> {
     /// ```
     pub fn top(&self, n: usize) -> Result<Vec<T>>
     where
-        T: Ord,
+        T: Ordered,
     {
         self.first_in_order(n, |a, b| b.cmp(a))
     }
@@ -74,7 +83,7 @@ impl<T: Data> Dataset<T> {
     /// assert_eq!(counts.top_by(1, |(_, count)| *count)?, [("flood", 8)]);
     /// # Ok::<(), tidemill::Error>(())
     /// ```
-    pub fn top_by<K: Ord>(&self, n: usize, key: impl Fn(&T) -> K + Send + Sync) -> Result<Vec<T>> {
+    pub fn top_by<K: Ordered>(&self, n: usize, key: impl Fn(&T) -> K + Send + Sync) -> Result<Vec<T>> {
         self.first_in_order(n, |a, b| key(b).cmp(&key(a)))
     }
 
@@ -94,7 +103,7 @@ impl<T: Data> Dataset<T> {
     /// ```
     pub fn max(&self) -> Result<Option<T>>
     where
-        T: Ord,
+        T: Ordered,
     {
         self.reduce(|a, b| if b > a { b } else { a })
     }
@@ -115,7 +124,7 @@ impl<T: Data> Dataset<T> {
     /// assert_eq!(readings.max_by(|(_, level)| TotalOrder(*level))?, Some(("north", 7.1)));
     /// # Ok::<(), tidemill::Error>(())
     /// ```
-    pub fn max_by<K: Ord>(&self, key: impl Fn(&T) -> K + Send + Sync) -> Result<Option<T>> {
+    pub fn max_by<K: Ordered>(&self, key: impl Fn(&T) -> K + Send + Sync) -> Result<Option<T>> {
         self.reduce(|a, b| if key(&b) > key(&a) { b } else { a })
     }
 
@@ -124,9 +133,18 @@ impl<T: Data> Dataset<T> {
     /// # Errors
     ///
     /// As [`collect`](Dataset::collect).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// assert_eq!(context.parallelize([71, 12, 99], 2).min()?, Some(12));
+    /// assert_eq!(context.parallelize(Vec::<i32>::new(), 2).min()?, None);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn min(&self) -> Result<Option<T>>
     where
-        T: Ord,
+        T: Ordered,
     {
         self.reduce(|a, b| if b < a { b } else { a })
     }
@@ -136,7 +154,18 @@ impl<T: Data> Dataset<T> {
     /// # Errors
     ///
     /// As [`collect`](Dataset::collect).
-    pub fn min_by<K: Ord>(&self, key: impl Fn(&T) -> K + Send + Sync) -> Result<Option<T>> {
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::TotalOrder;
+    ///
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let readings = context.parallelize([("north", 7.1), ("south", 1.2)], 2);
+    /// assert_eq!(readings.min_by(|(_, level)| TotalOrder(*level))?, Some(("south", 1.2)));
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn min_by<K: Ordered>(&self, key: impl Fn(&T) -> K + Send + Sync) -> Result<Option<T>> {
         self.reduce(|a, b| if key(&b) < key(&a) { b } else { a })
     }
 

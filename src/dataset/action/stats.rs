@@ -97,6 +97,15 @@ impl Stats {
     }
 
     /// Their mean.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// assert_eq!(context.parallelize([1, 2, 3, 6], 2).mean()?, Some(3.0));
+    /// assert_eq!(context.parallelize(Vec::<i32>::new(), 2).mean()?, None);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then_some(self.mean)
     }
@@ -112,21 +121,54 @@ impl Stats {
     }
 
     /// The variance of the numbers as a population: the mean square of their differences from the mean.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// assert_eq!(context.parallelize([2, 4, 6, 8], 2).variance()?, Some(5.0));
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn variance(&self) -> Option<f64> {
         (self.count > 0).then(|| self.squares / self.count as f64)
     }
 
     /// The standard deviation of the numbers as a population.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// assert_eq!(context.parallelize([1, 5], 2).stdev()?, Some(2.0));
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn stdev(&self) -> Option<f64> {
         self.variance().map(f64::sqrt)
     }
 
     /// The variance that the numbers, as a sample, tell of what they were drawn from. `None` of fewer than two.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// assert_eq!(context.parallelize([1, 5], 2).sample_variance()?, Some(8.0));
+    /// assert_eq!(context.parallelize([1], 2).sample_variance()?, None);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn sample_variance(&self) -> Option<f64> {
         (self.count > 1).then(|| self.squares / (self.count - 1) as f64)
     }
 
     /// The standard deviation that the numbers, as a sample, tell of what they were drawn from. `None` of fewer than two.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// assert_eq!(context.parallelize([1, 2, 3], 2).sample_stdev()?, Some(1.0));
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     pub fn sample_stdev(&self) -> Option<f64> {
         self.sample_variance().map(f64::sqrt)
     }
@@ -174,9 +216,7 @@ impl<T: Data> Dataset<T> {
         })?;
         Ok(sums.into_iter().flatten().sum())
     }
-}
 
-impl<T: Number> Dataset<T> {
     /// Count, sum, mean, extremes and variances of the numbers, in one go.
     ///
     /// # Errors
@@ -191,7 +231,10 @@ impl<T: Number> Dataset<T> {
     /// assert_eq!((stats.count(), stats.mean(), stats.stdev()), (8, Some(5.0), Some(2.0)));
     /// # Ok::<(), tidemill::Error>(())
     /// ```
-    pub fn stats(&self) -> Result<Stats> {
+    pub fn stats(&self) -> Result<Stats>
+    where
+        T: Number,
+    {
         let parts = self.run(|lineage, partition, task| {
             let mut stats = Stats::default();
             each_chunk(lineage, partition, task, |chunk| {
@@ -208,7 +251,10 @@ impl<T: Number> Dataset<T> {
     /// # Errors
     ///
     /// As [`collect`](Dataset::collect).
-    pub fn mean(&self) -> Result<Option<f64>> {
+    pub fn mean(&self) -> Result<Option<f64>>
+    where
+        T: Number,
+    {
         Ok(self.stats()?.mean())
     }
 
@@ -217,7 +263,10 @@ impl<T: Number> Dataset<T> {
     /// # Errors
     ///
     /// As [`collect`](Dataset::collect).
-    pub fn variance(&self) -> Result<Option<f64>> {
+    pub fn variance(&self) -> Result<Option<f64>>
+    where
+        T: Number,
+    {
         Ok(self.stats()?.variance())
     }
 
@@ -226,7 +275,10 @@ impl<T: Number> Dataset<T> {
     /// # Errors
     ///
     /// As [`collect`](Dataset::collect).
-    pub fn stdev(&self) -> Result<Option<f64>> {
+    pub fn stdev(&self) -> Result<Option<f64>>
+    where
+        T: Number,
+    {
         Ok(self.stats()?.stdev())
     }
 
@@ -235,7 +287,10 @@ impl<T: Number> Dataset<T> {
     /// # Errors
     ///
     /// As [`collect`](Dataset::collect).
-    pub fn sample_variance(&self) -> Result<Option<f64>> {
+    pub fn sample_variance(&self) -> Result<Option<f64>>
+    where
+        T: Number,
+    {
         Ok(self.stats()?.sample_variance())
     }
 
@@ -244,7 +299,10 @@ impl<T: Number> Dataset<T> {
     /// # Errors
     ///
     /// As [`collect`](Dataset::collect).
-    pub fn sample_stdev(&self) -> Result<Option<f64>> {
+    pub fn sample_stdev(&self) -> Result<Option<f64>>
+    where
+        T: Number,
+    {
         Ok(self.stats()?.sample_stdev())
     }
 }

@@ -2,7 +2,7 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
-use crate::data::{Data, Exchange, Partitions};
+use crate::data::{Data, Exchange, Ordered, Partitions};
 use crate::dataset::narrow::narrow_node;
 use crate::dataset::shuffle::Place;
 use crate::dataset::{AnyLineage, Chunk, Dataset, Emitter, Flow, Header, Lineage, Sink};
@@ -27,7 +27,7 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
     pub fn top_k_by_value(&self, k: usize) -> Dataset<(K, V)>
     where
         K: Exchange,
-        V: Exchange + Ord,
+        V: Exchange + Ordered,
     {
         let name = "top_k_by_value";
         let largest =

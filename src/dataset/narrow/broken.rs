@@ -13,7 +13,7 @@ impl<T: Data> Dataset<T> {
     }
 
     /// The dataset of a source that is not there: every action says so.
-    pub(in crate::dataset) fn failing(header: Header, error: Error, runtime: &Runtime) -> Self {
+    pub(crate) fn failing(header: Header, error: Error, runtime: &Runtime) -> Self {
         Dataset::new(Broken { header, error, record: PhantomData }, runtime)
     }
 }

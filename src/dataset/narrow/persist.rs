@@ -50,6 +50,18 @@ impl<T: Data> Dataset<T> {
     }
 
     /// As [`persist`](Dataset::persist), under Spark's other name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::StorageLevel;
+    ///
+    /// # let context = tidemill::StreamingContext::builder("doc").build()?;
+    /// let squares = context.parallelize(1..=3, 1).map(|n| n * n).cache();
+    /// assert_eq!(squares.storage_level(), Some(StorageLevel::MemoryOnly));
+    /// assert_eq!((squares.count()?, squares.collect()?), (3, vec![1, 4, 9]));
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
     #[must_use]
     #[track_caller]
     pub fn cache(&self) -> Dataset<T> {

@@ -87,7 +87,9 @@ impl<T: Data + Display, F: Fn() -> Command + Send + Sync> Lineage<String> for Pi
             let written = writer.join();
             let said = listener.join().unwrap_or_default();
             if !status.success() {
-                return Err(failed(&format!("ended with {status}: {}", said.trim_end())));
+                let said = said.trim_end();
+                let said = if said.is_empty() { "it said nothing" } else { said };
+                return Err(failed(&format!("ended with {status}: {said}")));
             }
             match written {
                 Ok(Ok(())) => Ok(flow),
@@ -179,6 +181,8 @@ mod tests {
         let failed = error(shell(10, "cat; echo no tide today >&2; exit 3").collect());
         assert!(failed.ends_with("ended with exit status: 3: no tide today"), "{failed}");
         assert!(failed.contains("operator pipe (src/dataset/narrow/pipe.rs:"), "{failed}");
+        let failed = error(shell(1, "exit 1").collect());
+        assert!(failed.ends_with("ended with exit status: 1: it said nothing"), "{failed}");
         let failed = error(shell(100_000, "exec 0<&-; yes | head -c 100000 >&2; exit 1").collect());
         assert!(failed.len() < 5000 && failed.contains("ended with exit status: 1: y\ny\n"), "{failed}");
         let failed = error(shell(1, r"printf '\377\n'").collect());

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use super::transfer::{ShuffleBlock, ShuffleMap, Transfer};
 use crate::codec;
@@ -171,6 +171,10 @@ struct Scattered<T, P> {
 impl<T: Exchange, P: Place<T>> ShuffleMap for Scattered<T, P> {
     fn id(&self) -> ShuffleId {
         self.transfer.id()
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.transfer.turn()
     }
 
     fn map_tasks(&self) -> usize {

@@ -1,4 +1,4 @@
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{Adds, Block, Runtime, ShuffleId, TaskContext};
@@ -13,6 +13,10 @@ pub(super) trait ShuffleBlock: Send + Sync + Sized + 'static {
 /// A stage that writes the blocks of a shuffle.
 pub(crate) trait ShuffleMap: Send + Sync {
     fn id(&self) -> ShuffleId;
+
+    /// Held by whoever runs the map tasks: jobs and slices may ask for one shuffle at the same time, and its tasks run
+    /// once.
+    fn turn(&self) -> MutexGuard<'_, ()>;
 
     fn map_tasks(&self) -> usize;
 
@@ -31,6 +35,7 @@ pub(super) struct Transfer {
     id: ShuffleId,
     runtime: Runtime,
     partitions: usize,
+    turn: Mutex<()>,
     /// How many records each map task wrote.
     written: Vec<OnceLock<u64>>,
 }
@@ -38,11 +43,15 @@ pub(super) struct Transfer {
 impl Transfer {
     pub(super) fn new(runtime: &Runtime, map_tasks: usize, partitions: usize) -> Self {
         let written = (0..map_tasks).map(|_| OnceLock::new()).collect();
-        Transfer { id: runtime.next_shuffle(), runtime: runtime.clone(), partitions, written }
+        Transfer { id: runtime.next_shuffle(), runtime: runtime.clone(), partitions, turn: Mutex::new(()), written }
     }
 
     pub(super) fn id(&self) -> ShuffleId {
         self.id
+    }
+
+    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn partitions(&self) -> usize {

@@ -6,8 +6,12 @@ use crate::dstream::DStream;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Time;
 
-impl<T: Data + Debug> DStream<T> {
-    /// Prints the first ten records of every batch to standard output: an output operation.
+impl<T: Data> DStream<T> {
+    /// Prints the first ten records of every batch to standard output, as `Debug` shows them: an output operation. As in
+    /// Spark, the heading tells the batch time, and `...` that there are more; an empty batch has its heading too, and a
+    /// batch that the stream does not have prints nothing.
+    ///
+    /// No more partitions are computed than it takes to find the records.
     ///
     /// # Examples
     ///
@@ -21,17 +25,23 @@ impl<T: Data + Debug> DStream<T> {
     ///
     /// ```
     #[track_caller]
-    pub fn print(&self) {
+    pub fn print(&self)
+    where
+        T: Debug,
+    {
         self.print_first(10);
     }
 
-    /// Prints the first `n` records of every batch to standard output, and `...` if there are more.
+    /// As [`print`](DStream::print), with the first `n` records: Spark's `print(n)`.
     ///
     /// # Errors
     ///
     /// A closed standard output stops the context, as every failing output does.
     #[track_caller]
-    pub fn print_first(&self, n: usize) {
+    pub fn print_first(&self, n: usize)
+    where
+        T: Debug,
+    {
         self.output("print", move |dataset, batch| {
             let records = dataset.take(n.saturating_add(1))?;
             write(&mut std::io::stdout().lock(), batch.time, &records, n)

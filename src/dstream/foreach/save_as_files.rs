@@ -73,6 +73,37 @@ impl<T: Data> DStream<T> {
     /// # Errors
     ///
     /// As [`save_as_text_files`](DStream::save_as_text_files).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidemill::prelude::*;
+    /// use tidemill::{Clock, Event, ManualClock};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let prefix = folder.path().join("level").display().to_string();
+    /// # let hands = ManualClock::new();
+    /// # let context = StreamingContext::builder("levels").clock(Clock::manual(&hands)).build()?;
+    /// # let levels = QueueSource::one_at_a_time();
+    /// # levels.push([("north", 71), ("south", 12)]);
+    /// let levels = context.input(levels).map(|(place, level)| (place.to_string(), level));
+    /// levels.save_as_object_files(&prefix, "");
+    /// # let (send, done) = std::sync::mpsc::channel();
+    /// # context.add_listener(move |event: &Event| {
+    /// #     if let Event::BatchCompleted(_) = event {
+    /// #         let _ = send.send(());
+    /// #     }
+    /// # });
+    /// # context.start()?;
+    /// # hands.advance(Duration::from_secs(1));
+    /// # done.recv()?;
+    /// // After the batch at 1000 ms:
+    /// let levels = context.object_file::<(String, i32)>(format!("{prefix}-1000"));
+    /// assert_eq!(levels.values().collect()?, [71, 12]);
+    /// # context.stop(Stop::Now)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[track_caller]
     pub fn save_as_object_files(&self, prefix: impl Into<String>, suffix: impl Into<String>)
     where

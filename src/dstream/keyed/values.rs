@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::data::{Data, Exchange};
+use crate::data::{Data, Exchange, Ordered};
 use crate::dstream::DStream;
 
 impl<K: Data, V: Data> DStream<(K, V)> {
@@ -66,7 +66,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
     pub fn top_k_by_value(&self, k: usize) -> DStream<(K, V)>
     where
         K: Exchange,
-        V: Exchange + Ord,
+        V: Exchange + Ordered,
     {
         self.lift("top_k_by_value", move |batch| batch.top_k_by_value(k))
     }

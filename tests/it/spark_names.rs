@@ -72,7 +72,7 @@ fn read(path: &str) -> String {
 }
 
 /// The public methods of a type in a room.
-fn methods(place: &str, of: &str) -> BTreeSet<String> {
+pub(crate) fn methods(place: &str, of: &str) -> BTreeSet<String> {
     fn visit(path: &Path, of: &str, found: &mut BTreeSet<String>) {
         if path.is_dir() {
             fs::read_dir(path).unwrap().for_each(|entry| visit(&entry.unwrap().path(), of, found));
@@ -147,5 +147,18 @@ fn every_method_of_ours_is_in_the_table() {
         let with = |name: &String| name.strip_suffix("_with").is_some_and(|plain| named.contains(plain));
         let missing: Vec<_> = here.iter().filter(|name| !named.contains(*name) && !with(name)).collect();
         assert!(missing.is_empty(), "the table does not name {missing:?} of {of}");
+    }
+}
+
+#[test]
+fn every_operator_is_in_the_chapter_on_operators() {
+    let chapter = read("guide/src/operators.md");
+    let named: BTreeSet<&str> = chapter.split('`').skip(1).step_by(2).collect();
+    for (place, of) in [("src/dstream", "DStream"), ("src/dataset", "Dataset")] {
+        let here = methods(place, of);
+        let plain = |method: &str| method.strip_suffix("_with").filter(|plain| here.contains(*plain)).map(String::from);
+        let missing = |method: &&String| !named.contains(method.as_str()) && plain(method).is_none();
+        let missing: Vec<_> = here.iter().filter(missing).collect();
+        assert!(missing.is_empty(), "operators.md does not name {missing:?} of {of}");
     }
 }
