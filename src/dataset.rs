@@ -24,7 +24,7 @@ use crate::data::Data;
 use crate::exec::Runtime;
 use crate::id::Origin;
 
-pub(crate) use chunk::{Chunk, Flow, Sink, chunk_len};
+pub(crate) use chunk::{Chunk, Flow, Sink, chunk_len, resuming};
 pub(crate) use lineage::{AnyLineage, Header, Lineage, Note};
 pub(crate) use narrow::{Keeping, Partition};
 pub(crate) use shuffle::Aggregate;

@@ -1,6 +1,8 @@
 use std::ops::ControlFlow;
 
 use crate::error::Result;
+use crate::exec::TaskContext;
+use crate::id::Origin;
 
 /// Whether the receiver of a chunk wants more. `Break` ends the partition early, as `take` does.
 pub(crate) type Flow = ControlFlow<()>;
@@ -100,6 +102,20 @@ pub(crate) trait Sink<T> {
 impl<T, F: FnMut(Chunk<'_, T>) -> Result<Flow>> Sink<T> for F {
     fn push(&mut self, chunk: Chunk<'_, T>) -> Result<Flow> {
         self(chunk)
+    }
+}
+
+/// The sink of an operator that is not done when it has pushed a chunk: the operators below noted themselves with the
+/// task, and after them this one does so again.
+pub(crate) fn resuming<'s, 't, T>(
+    task: &'s TaskContext<'t>,
+    origin: &'t Origin,
+    sink: &'s mut dyn Sink<T>,
+) -> impl Sink<T> + use<'s, 't, T> {
+    move |chunk: Chunk<'_, T>| {
+        let flow = sink.push(chunk);
+        task.enter(origin);
+        flow
     }
 }
 

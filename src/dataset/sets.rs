@@ -1,7 +1,5 @@
 //! Datasets as sets of records.
 
-use ahash::AHashSet;
-
 use super::{Dataset, Header};
 use crate::data::{Data, Key, Partitions};
 
@@ -113,11 +111,7 @@ impl<T: Data> Dataset<T> {
     {
         let name = "subtract";
         let [here, there] = [self, other].map(|dataset| dataset.map_into(Header::new(name), |record| (record, ())));
-        let here = here.co_partition(Header::new(name), partitions);
         let there = there.reduce_by_key_into(Header::new(name), |(), ()| (), partitions);
-        here.zip_into(Header::new(name), &there, |here, there| {
-            let there: AHashSet<T> = there.map(|(record, ())| record).collect();
-            Ok(here.map(|(record, ())| record).filter(move |record| !there.contains(record)))
-        })
+        here.without_keys_of(name, &there, partitions).map_into(Header::new(name), |(record, ())| record)
     }
 }

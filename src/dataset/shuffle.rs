@@ -2,10 +2,11 @@
 //! partition, and leaves them as they are.
 //!
 //! The map side watches how often keys repeat and decides by itself whether to combine (see `write.rs`); the reduce
-//! side merges what it gets one cache-sized bucket at a time (see `read.rs`). Both are deterministic: they decide by
+//! side merges what it gets one cache-sized bucket at a time (see `buckets.rs` and `read.rs`). Both are deterministic: they decide by
 //! counts, never by time, and take blocks in the order of the map tasks.
 
 mod block;
+mod buckets;
 mod read;
 mod scatter;
 mod table;
@@ -16,14 +17,14 @@ mod write;
 
 use std::sync::{Arc, MutexGuard};
 
-use super::{AnyLineage, Chunk, Dataset, Flow, Header, Lineage, Sink};
+use super::{AnyLineage, Chunk, Dataset, Flow, Header, Lineage, Sink, resuming};
 use crate::data::{Data, Exchange, Key, Partitions};
 use crate::error::Result;
 use crate::exec::{ShuffleId, TaskContext};
 use crate::id::Origin;
-use block::BlockOf;
+pub(super) use buckets::Buckets;
 pub(super) use scatter::Place;
-pub(super) use table::KeyTable;
+pub(super) use table::{Entry, KeyTable};
 pub(crate) use transfer::ShuffleMap;
 use transfer::Transfer;
 pub(super) use write::MapWriter;
@@ -139,7 +140,7 @@ impl<K: Key, A: Aggregate> Lineage<(K, A::Output)> for Aggregated<K, A> {
         self.feed.feed(partition, task, origin, &mut writer)?;
         task.enter(origin);
         let blocks: Vec<_> = writer.finish().into_iter().map(Arc::new).collect();
-        merge_blocks(&self.aggregate, &blocks, 1, origin, task, sink)
+        read::merge(&self.aggregate, &blocks, 1, &mut resuming(task, origin, sink))
     }
 }
 
@@ -212,25 +213,8 @@ impl<K: Key, A: Aggregate> Lineage<(K, A::Output)> for Shuffled<K, A> {
         let origin = self.header.origin();
         task.enter(origin);
         let blocks = self.transfer.blocks(self, partition, task)?;
-        merge_blocks(&self.aggregate, &blocks, self.transfer.partitions(), origin, task, sink)
+        read::merge(&self.aggregate, &blocks, self.transfer.partitions(), &mut resuming(task, origin, sink))
     }
-}
-
-/// The reduce side of an aggregation: its closures run for the operator of `origin`.
-fn merge_blocks<'t, K: Key, A: Aggregate>(
-    aggregate: &A,
-    blocks: &[Arc<BlockOf<K, A>>],
-    partitions: usize,
-    origin: &'t Origin,
-    task: &TaskContext<'t>,
-    sink: &mut dyn Sink<(K, A::Output)>,
-) -> Result<Flow> {
-    let mut down = |chunk: Chunk<'_, (K, A::Output)>| {
-        let flow = sink.push(chunk);
-        task.enter(origin);
-        flow
-    };
-    read::merge(aggregate, blocks, partitions, &mut down)
 }
 
 impl<K: Key, A: Aggregate> AnyLineage for Shuffled<K, A> {

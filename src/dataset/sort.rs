@@ -1,5 +1,6 @@
 //! Puts records in order: over all partitions, or within each.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::ops::RangeBounds;
 use std::sync::{Arc, OnceLock};
@@ -45,7 +46,7 @@ impl<T: Data> Dataset<T> {
     where
         T: Exchange,
     {
-        self.sort_into("sort_by", key, SortOrder::Ascending, self.runtime().default_partitions())
+        self.sort_into("sort_by", Made(key), SortOrder::Ascending, self.runtime().default_partitions())
     }
 
     /// As [`sort_by`](Dataset::sort_by), in this order and into so many partitions.
@@ -75,14 +76,14 @@ impl<T: Data> Dataset<T> {
     where
         T: Exchange,
     {
-        self.sort_into("sort_by", key, order, partitions)
+        self.sort_into("sort_by", Made(key), order, partitions)
     }
 
     #[track_caller]
     fn sort_into<K: Data + Ord>(
         &self,
         name: &'static str,
-        key: impl Fn(&T) -> K + Send + Sync + 'static,
+        key: impl SortKey<T, K>,
         order: SortOrder,
         partitions: Partitions,
     ) -> Dataset<T>
@@ -134,7 +135,7 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
         K: Exchange + Ordered,
         V: Exchange,
     {
-        self.sort_into("sort_by_key", |(key, _)| key.clone(), order, partitions)
+        self.sort_into("sort_by_key", First, order, partitions)
     }
 
     /// Moves every pair to the partition that the hash of its key says, as [`partition_by`](Dataset::partition_by)
@@ -163,8 +164,7 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
     {
         const NAME: &str = "repartition_and_sort_within_partitions";
         let placed = self.co_partition(Header::new(NAME), partitions);
-        let key = |(key, _): &(K, V)| key.clone();
-        let sort = move |_, records| sorted(records, key, SortOrder::Ascending);
+        let sort = |_, records| sorted(records, &First, SortOrder::Ascending);
         placed.map_partitions_into(Header::new(NAME), sort).with_keys_of(&placed)
     }
 
@@ -187,22 +187,58 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
     }
 }
 
-/// Sorts a partition; records with the same key keep their order, whichever way it goes.
-fn sorted<T: Data, K: Ord>(records: PartitionIter<T>, key: impl Fn(&T) -> K, order: SortOrder) -> Vec<T> {
-    let mut records: Vec<T> = records.collect();
-    match order {
-        SortOrder::Ascending => records.sort_by_cached_key(key),
-        SortOrder::Descending => records.sort_by_cached_key(|record| Reverse(key(record))),
+/// Says what records are sorted by.
+trait SortKey<T, K: Clone>: Send + Sync + 'static {
+    fn of<'r>(&self, record: &'r T) -> Cow<'r, K>;
+
+    /// Sorts records; those with the same key keep their order, whichever way it goes.
+    fn sort(&self, records: &mut [T], order: SortOrder);
+}
+
+/// Keys that a function makes, which may be dear: of each record only once.
+struct Made<F>(F);
+
+impl<T, K: Clone + Ord, F: Fn(&T) -> K + Send + Sync + 'static> SortKey<T, K> for Made<F> {
+    fn of<'r>(&self, record: &'r T) -> Cow<'r, K> {
+        Cow::Owned((self.0)(record))
     }
+
+    fn sort(&self, records: &mut [T], order: SortOrder) {
+        match order {
+            SortOrder::Ascending => records.sort_by_cached_key(&self.0),
+            SortOrder::Descending => records.sort_by_cached_key(|record| Reverse((self.0)(record))),
+        }
+    }
+}
+
+/// The keys of pairs, compared where they are.
+struct First;
+
+impl<K: Clone + Ord, V> SortKey<(K, V), K> for First {
+    fn of<'r>(&self, (key, _): &'r (K, V)) -> Cow<'r, K> {
+        Cow::Borrowed(key)
+    }
+
+    fn sort(&self, records: &mut [(K, V)], order: SortOrder) {
+        match order {
+            SortOrder::Ascending => records.sort_by(|(a, _), (b, _)| a.cmp(b)),
+            SortOrder::Descending => records.sort_by(|(a, _), (b, _)| b.cmp(a)),
+        }
+    }
+}
+
+fn sorted<T: Data, K: Clone>(records: PartitionIter<T>, key: &impl SortKey<T, K>, order: SortOrder) -> Vec<T> {
+    let mut records: Vec<T> = records.collect();
+    key.sort(&mut records, order);
     records
 }
 
 /// Gives each partition a range of keys that has about as many records as any other.
-struct ByRange<T, K, F> {
+struct ByRange<T, K, S> {
     /// Of the keys that are looked at.
     header: Header,
     parent: Dataset<T>,
-    key: Arc<F>,
+    key: Arc<S>,
     order: SortOrder,
     partitions: Partitions,
     /// The last key of each range but the last, smallest first. There may be fewer: a key is in one range whole.
@@ -213,7 +249,7 @@ struct ByRange<T, K, F> {
 const SAMPLED_FOR_A_RANGE: usize = 20;
 const SAMPLED_AT_MOST: usize = 1_000_000;
 
-impl<T: Exchange, K: Data + Ord, F: Fn(&T) -> K + Send + Sync + 'static> Place<T> for ByRange<T, K, F> {
+impl<T: Exchange, K: Data + Ord, S: SortKey<T, K>> Place<T> for ByRange<T, K, S> {
     fn prepare(&self) -> Result<()> {
         if self.bounds.get().is_none() {
             let found = if self.partitions.get() == 1 { Vec::new() } else { self.find_bounds()? };
@@ -224,8 +260,8 @@ impl<T: Exchange, K: Data + Ord, F: Fn(&T) -> K + Send + Sync + 'static> Place<T
 
     fn place(&self, _: usize, _: usize, record: &T) -> usize {
         let bounds = self.bounds.get().expect("found before records are placed");
-        let key = (self.key)(record);
-        let range = bounds.partition_point(|bound| *bound < key);
+        let key = self.key.of(record);
+        let range = bounds.partition_point(|bound| bound < &*key);
         match self.order {
             SortOrder::Ascending => range,
             SortOrder::Descending => bounds.len() - range,
@@ -233,7 +269,7 @@ impl<T: Exchange, K: Data + Ord, F: Fn(&T) -> K + Send + Sync + 'static> Place<T
     }
 }
 
-impl<T: Data, K: Data + Ord, F: Fn(&T) -> K + Send + Sync + 'static> ByRange<T, K, F> {
+impl<T: Data, K: Data + Ord, S: SortKey<T, K>> ByRange<T, K, S> {
     fn find_bounds(&self) -> Result<Vec<K>> {
         let parts = self.parent.num_partitions().max(1);
         let sampled = (SAMPLED_FOR_A_RANGE * self.partitions.get()).min(SAMPLED_AT_MOST / parts).max(1);
@@ -264,9 +300,9 @@ impl<T: Data, K: Data + Ord, F: Fn(&T) -> K + Send + Sync + 'static> ByRange<T, 
             for record in chunk.as_slice() {
                 records += 1;
                 if keys.len() < size {
-                    keys.push((self.key)(record));
+                    keys.push(self.key.of(record).into_owned());
                 } else if let Some(replaced) = keys.get_mut(random.below(records) as usize) {
-                    *replaced = (self.key)(record);
+                    *replaced = self.key.of(record).into_owned();
                 }
             }
             Ok(Flow::Continue(()))

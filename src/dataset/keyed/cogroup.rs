@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::data::{Data, Exchange, Key, Partitions, hash_key};
-use crate::dataset::shuffle::KeyTable;
-use crate::dataset::{AnyLineage, Chunk, Dataset, Emitter, Flow, Header, Lineage, Sink};
+use crate::data::{Data, Exchange, Key, Partitions};
+use crate::dataset::shuffle::{Buckets, Entry, KeyTable};
+use crate::dataset::{AnyLineage, Dataset, Emitter, Flow, Header, Lineage, Sink, resuming};
 use crate::error::Result;
 use crate::exec::TaskContext;
 use crate::id::Origin;
@@ -14,7 +14,7 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
     /// of its values from each, in no particular (but in each run the same) order. `cogroup2` and `cogroup3` take two
     /// and three others.
     ///
-    /// Sides are brought together as by [`join`](Dataset::join). The groups of a partition are in memory at once; the
+    /// Sides are brought together as by [`join`](Dataset::join). The pairs of a partition are in memory at once; the
     /// values of a group come in the order of their partitions.
     ///
     /// # Examples
@@ -194,14 +194,25 @@ impl<K: Key, G: Default + Data> Cogroup<K, G> {
 trait Side<K, G>: Send + Sync {
     fn lineage(&self) -> &dyn AnyLineage;
 
-    /// Puts the values of a partition into the groups of their keys.
+    /// Computes a partition.
     fn gather<'t>(
         &'t self,
         partition: usize,
         task: &TaskContext<'t>,
         origin: &'t Origin,
-        groups: &mut KeyTable<K, G>,
-    ) -> Result<()>;
+    ) -> Result<Box<dyn Gathered<K, G>>>;
+}
+
+/// A partition of a side.
+trait Gathered<K, G> {
+    /// How many buckets it is in.
+    fn buckets(&self) -> usize;
+
+    /// Cuts it into `buckets` buckets, unless it is.
+    fn cut(&mut self, buckets: usize);
+
+    /// Moves the values of a bucket into the groups of their keys.
+    fn pour(&mut self, bucket: usize, groups: &mut KeyTable<K, G>);
 }
 
 struct Pairs<K, V, G> {
@@ -209,7 +220,7 @@ struct Pairs<K, V, G> {
     list: fn(&mut G) -> &mut Vec<V>,
 }
 
-impl<K: Key, V: Data, G: Default> Side<K, G> for Pairs<K, V, G> {
+impl<K: Key, V: Exchange, G: Default + Data> Side<K, G> for Pairs<K, V, G> {
     fn lineage(&self) -> &dyn AnyLineage {
         self.lineage.any()
     }
@@ -219,42 +230,58 @@ impl<K: Key, V: Data, G: Default> Side<K, G> for Pairs<K, V, G> {
         partition: usize,
         task: &TaskContext<'t>,
         origin: &'t Origin,
-        groups: &mut KeyTable<K, G>,
-    ) -> Result<()> {
+    ) -> Result<Box<dyn Gathered<K, G>>> {
+        let buckets = Buckets::gather(&*self.lineage, partition, task, origin)?;
+        Ok(Box::new(Values { buckets, list: self.list }))
+    }
+}
+
+struct Values<K, V, G> {
+    buckets: Buckets<K, V>,
+    list: fn(&mut G) -> &mut Vec<V>,
+}
+
+impl<K: Key, V: Data, G: Default> Gathered<K, G> for Values<K, V, G> {
+    fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+
+    fn cut(&mut self, buckets: usize) {
+        self.buckets.cut(buckets);
+    }
+
+    fn pour(&mut self, bucket: usize, groups: &mut KeyTable<K, G>) {
         let add = |group: &mut G, value| (self.list)(group).push(value);
         let create = |value| {
             let mut group = G::default();
             add(&mut group, value);
             group
         };
-        let _ = self.lineage.compute(partition, task, &mut |chunk: Chunk<'_, (K, V)>| {
-            task.enter(origin);
-            match chunk {
-                Chunk::Owned(records) => {
-                    for (key, value) in records.drain(..) {
-                        groups.merge(hash_key(&key), key, value, create, add);
-                    }
-                }
-                Chunk::Shared(records) => {
-                    for (key, value) in records {
-                        groups.merge_ref(hash_key(key), key, value.clone(), create, add);
-                    }
-                }
-            }
-            Ok(Flow::Continue(()))
-        })?;
-        Ok(())
+        for Entry { hash, key, value } in self.buckets.take(bucket) {
+            groups.merge(hash, key, value, create, add);
+        }
     }
 }
 
 impl<K: Key, G: Default + Data> Lineage<(K, G)> for Cogroup<K, G> {
     fn compute<'t>(&'t self, partition: usize, task: &TaskContext<'t>, sink: &mut dyn Sink<(K, G)>) -> Result<Flow> {
         let origin = self.header.origin();
-        let mut groups = KeyTable::new();
-        self.sides.iter().try_for_each(|side| side.gather(partition, task, origin, &mut groups))?;
+        let sides = self.sides.iter().map(|side| side.gather(partition, task, origin));
+        let mut sides = sides.collect::<Result<Vec<_>>>()?;
         task.enter(origin);
-        let mut out = Emitter::new(sink);
-        out.extend(groups.drain().map(|group| (group.key, group.value)));
+        // One bucket after the other: the table of one fits into a cache.
+        let buckets = sides.iter().map(|side| side.buckets()).max().unwrap_or(0);
+        sides.iter_mut().for_each(|side| side.cut(buckets));
+        let mut groups = KeyTable::new();
+        let mut down = resuming(task, origin, sink);
+        let mut out = Emitter::new(&mut down);
+        for bucket in 0..buckets {
+            sides.iter_mut().for_each(|side| side.pour(bucket, &mut groups));
+            out.extend(groups.drain().map(|group| (group.key, group.value)));
+            if out.is_done() {
+                break;
+            }
+        }
         out.finish()
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use index::Index;
 
 use crate::data::{Data, Exchange, Key, Partitions};
-use crate::dataset::{AnyLineage, Chunk, Dataset, Emitter, Flow, Header, Lineage, Sink, chunk_len, stage};
+use crate::dataset::{AnyLineage, Chunk, Dataset, Emitter, Flow, Header, Lineage, Sink, chunk_len, resuming, stage};
 use crate::error::Result;
 use crate::exec::TaskContext;
 
@@ -217,11 +217,22 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
         V: Exchange,
     {
         let keys = other.flat_map_ref(|(key, _), out| out.emit((key.clone(), ()))).with_keys_of(other);
-        self.join_by("subtract_by_key", &keys, partitions, Keep { matches: false, left: true, right: false }, |v, _| v)
+        self.without_keys_of("subtract_by_key", &keys, partitions)
     }
 }
 
 impl<K: Key, V: Exchange> Dataset<(K, V)> {
+    /// The pairs whose keys `keys` does not have, under the name of the operation that wants them.
+    #[track_caller]
+    pub(in crate::dataset) fn without_keys_of(
+        &self,
+        name: &'static str,
+        keys: &Dataset<(K, ())>,
+        partitions: Partitions,
+    ) -> Dataset<(K, V)> {
+        self.join_by(name, keys, partitions, Keep { matches: false, left: true, right: false }, |v, _| v)
+    }
+
     #[track_caller]
     fn join_by<W: Exchange, O: Data>(
         &self,
@@ -284,11 +295,7 @@ where
         task.enter(origin);
         let index = Index::new(right)?;
         let mut has_partner = vec![false; if self.keep.right { index.len() } else { 0 }];
-        let mut down = |chunk: Chunk<'_, (K, O)>| {
-            let flow = sink.push(chunk);
-            task.enter(origin);
-            flow
-        };
+        let mut down = resuming(task, origin, sink);
         let mut out = Emitter::new(&mut down);
         let mut found = Vec::with_capacity(chunk_len::<(K, V)>());
         let _ = self.left.compute(partition, task, &mut |chunk: Chunk<'_, (K, V)>| {

@@ -152,6 +152,24 @@ fn joins_with_a_skewed_key() {
 
 /// A key with a hundred thousand records on one side costs no more for that: a chain that was walked for every record
 /// would take hours.
+/// A side with many pairs is cut into buckets, and one with few then has to be.
+#[test]
+fn cogroups_of_many_pairs_and_of_few() {
+    let many: Vec<(u32, u32)> = (0..150_000).map(|n| (n % 50_000, n)).collect();
+    let few: Vec<(u32, u32)> = vec![(7, 1), (60_000, 2), (7, 3)];
+    for (left, right) in [(&many, &few), (&few, &many), (&many, &many), (&few, &few)] {
+        let mut groups = BTreeMap::<u32, Groups<u32, u32>>::new();
+        left.iter().for_each(|(key, value)| groups.entry(*key).or_default().0.push(*value));
+        right.iter().for_each(|(key, value)| groups.entry(*key).or_default().1.push(*value));
+        let context = context(2, false);
+        let [left, right] = [left, right].map(|side| context.parallelize(side.clone(), 3));
+        let mut cogrouped = left.cogroup(&right).collect().unwrap();
+        assert_eq!(cogrouped, left.cogroup(&right).collect().unwrap());
+        cogrouped.sort_unstable();
+        assert!(cogrouped.into_iter().eq(groups), "{} and {} pairs", left.count().unwrap(), right.count().unwrap());
+    }
+}
+
 #[test]
 fn a_skewed_side_stays_linear() {
     let context = context(2, false);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::narrow_node;
 use crate::data::Data;
-use crate::dataset::{AnyLineage, Chunk, Dataset, Emitter, Flow, Header, Lineage, Sink};
+use crate::dataset::{AnyLineage, Chunk, Dataset, Emitter, Flow, Header, Lineage, Sink, resuming};
 use crate::error::Result;
 use crate::exec::TaskContext;
 
@@ -79,12 +79,7 @@ where
 {
     fn compute<'t>(&'t self, partition: usize, task: &TaskContext<'t>, sink: &mut dyn Sink<U>) -> Result<Flow> {
         let origin = self.header.origin();
-        // The operators below note themselves at each chunk that is emitted in the middle of one of ours.
-        let mut down = |chunk: Chunk<'_, U>| {
-            let flow = sink.push(chunk);
-            task.enter(origin);
-            flow
-        };
+        let mut down = resuming(task, origin, sink);
         let mut out = Emitter::new(&mut down);
         let _ = self.parent.compute(partition, task, &mut |chunk: Chunk<'_, T>| {
             task.enter(origin);

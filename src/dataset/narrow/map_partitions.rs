@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::narrow_node;
 use crate::data::Data;
-use crate::dataset::{AnyLineage, Chunk, Dataset, Emitter, Flow, Header, Lineage, Partition, Sink, stage};
+use crate::dataset::{AnyLineage, Chunk, Dataset, Emitter, Flow, Header, Lineage, Partition, Sink, resuming, stage};
 use crate::error::Result;
 use crate::exec::TaskContext;
 use crate::id::Origin;
@@ -183,11 +183,7 @@ pub(super) fn emit_all<'t, U>(
     task: &TaskContext<'t>,
     sink: &mut dyn Sink<U>,
 ) -> Result<Flow> {
-    let mut down = |chunk: Chunk<'_, U>| {
-        let flow = sink.push(chunk);
-        task.enter(origin);
-        flow
-    };
+    let mut down = resuming(task, origin, sink);
     let mut out = Emitter::new(&mut down);
     out.extend(records);
     out.finish()
