@@ -1,103 +1,32 @@
-//! Every operator on awkward batches, and keyed operators against a map of the standard library.
+//! Operators behind each other, and keyed operators against a map of the standard library.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 
 use proptest::prelude::*;
+use tidemill::DStream;
 use tidemill::testing::TestRun;
-use tidemill::{DStream, Data, Partitions};
 
-use crate::harness::{SECOND, every_run};
-
-pub(crate) type Pairs = Vec<(u8, i64)>;
-
-/// Nothing; one record; fewer records than partitions; a key that has nearly everything; many keys; nothing again.
-pub(crate) fn awkward() -> [Pairs; 6] {
-    let skewed = (0..3000).map(|n| (if n % 1000 == 999 { 1 + (n / 1000) as u8 } else { 0 }, n)).collect();
-    let many = (0..2000).map(|n| (((n * 7) % 251) as u8, n)).collect();
-    [vec![], vec![(7, 7)], vec![(1, 1), (2, 2), (1, 3)], skewed, many, vec![]]
-}
-
-/// Compares an operator with what a plain function makes of each batch, in every run, order aside.
-#[track_caller]
-pub(crate) fn check<U: Data + Ord + Debug>(
-    name: &str,
-    build: impl Fn(DStream<(u8, i64)>) -> DStream<U>,
-    plainly: impl Fn(Pairs) -> Vec<U>,
-) {
-    let mut expected = awkward().map(plainly);
-    expected.iter_mut().for_each(|batch| batch.sort());
-    for run in every_run() {
-        let out = run.run(awkward(), &build).unwrap_or_else(|error| panic!("{name}: {error}")).sorted();
-        for (batch, (out, expected)) in out.batches().iter().zip(&expected).enumerate() {
-            assert!(out == expected, "{name}, batch {batch} by {run:?}");
-        }
-        assert_eq!(out.batches().len(), expected.len(), "{name} by {run:?}");
-    }
-}
-
-pub(crate) fn groups(pairs: Pairs) -> BTreeMap<u8, Vec<i64>> {
-    let mut groups = BTreeMap::<u8, Vec<i64>>::new();
-    pairs.into_iter().for_each(|(key, value)| groups.entry(key).or_default().push(value));
-    groups
-}
-
-pub(crate) fn sums(pairs: Pairs) -> Pairs {
-    groups(pairs).into_iter().map(|(key, values)| (key, values.iter().sum())).collect()
-}
+use crate::harness::every_run;
+use crate::shapes::{check, sums};
 
 #[test]
-fn operators_on_records() {
-    check("map", |pairs| pairs.map(|(k, v)| v + i64::from(k)), |b| b.iter().map(|(k, v)| v + i64::from(*k)).collect());
-    check("filter", |pairs| pairs.filter(|(_, v)| v % 3 == 0), |b| b.into_iter().filter(|(_, v)| v % 3 == 0).collect());
-    check("flat_map", |pairs| pairs.flat_map(|(_, v)| 0..v % 4), |b| b.iter().flat_map(|(_, v)| 0..v % 4).collect());
+fn operators_behind_each_other() {
     check(
-        "flat_map_ref",
-        |pairs| pairs.flat_map_ref(|(_, v), out| (0..v % 4).for_each(|n| out.emit(n))),
-        |b| b.iter().flat_map(|(_, v)| 0..v % 4).collect(),
+        "reduce_by_key twice",
+        |pairs| pairs.reduce_by_key(|a, b| a + b).map(|(k, v)| (k % 10, v)).reduce_by_key(|a, b| a + b),
+        |b| sums(sums(b).into_iter().map(|(k, v)| (k % 10, v)).collect()),
     );
-    check("map_partitions", |pairs| pairs.map_partitions(|part| part.collect::<Vec<_>>()), |b| b);
-    check("map_values", |pairs| pairs.map_values(|v| v * 2), |b| b.into_iter().map(|(k, v)| (k, v * 2)).collect());
+    check("filter to nothing, then reduce", |pairs| pairs.filter(|_| false).reduce_by_key(|a, b| a + b), |_| vec![]);
     check(
-        "flat_map_values",
-        |pairs| pairs.flat_map_values(|v| [v, -v]),
-        |b| b.into_iter().flat_map(|(k, v)| [(k, v), (k, -v)]).collect(),
+        "keys of nothing but one",
+        |p| p.map(|(_, v)| ((), v)).reduce_by_key(|a, b| a + b),
+        |b| b.into_iter().map(|(_, v)| v).reduce(|a, b| a + b).map(|sum| ((), sum)).into_iter().collect(),
     );
-    check("transform", |pairs| pairs.transform(|batch, _| Ok(batch.filter(|_| true).map(|pair| pair))), |b| b);
-    check(
-        "union",
-        |pairs| pairs.union(&pairs.filter(|(k, _)| *k > 0)),
-        |b| b.iter().chain(b.iter().filter(|(k, _)| *k > 0)).copied().collect(),
-    );
-    check("count", |pairs| pairs.count(), |b| vec![b.len() as u64]);
-    check("key_by", |pairs| pairs.key_by(|(_, v)| v % 3), |b| b.into_iter().map(|pair| (pair.1 % 3, pair)).collect());
-    check("inspect", |pairs| pairs.inspect(|_| {}), |b| b);
-    check("glom", |pairs| pairs.glom().flat_map(|part| part), |b| b);
-    let numbered = |pairs: DStream<(u8, i64)>| pairs.map_partitions_with_index(|n, part| part.map(move |p| (n < 5, p)));
-    check("map_partitions_with_index", numbered, |b| b.into_iter().map(|pair| (true, pair)).collect());
-    check("window of one", |pairs| pairs.window(SECOND, SECOND), |b| b);
 }
 
+/// Operations of datasets, which a stream reaches through `transform`.
 #[test]
-fn operators_that_shuffle() {
-    check(
-        "reduce",
-        |pairs| pairs.map(|(_, v)| v).reduce(|a, b| a.max(b)),
-        |b| b.iter().map(|p| p.1).max().into_iter().collect(),
-    );
-    check("reduce_by_key", |pairs| pairs.reduce_by_key(|a, b| a + b), sums);
-    let keys = |b: Pairs| groups(b).into_keys().collect();
-    check("distinct", |pairs| pairs.map(|(k, _)| k).distinct(), keys);
-    check("distinct_with", |pairs| pairs.map(|(k, _)| k).distinct_with(Partitions::new(3)), keys);
-    let counts = |b: Pairs| groups(b).into_iter().map(|(k, values)| (k, values.len() as u64)).collect();
-    check("count_by_value", |pairs| pairs.map(|(k, _)| k).count_by_value(), counts);
-    check("count_by_value_with", |pairs| pairs.map(|(k, _)| k).count_by_value_with(Partitions::new(3)), counts);
-    let by_reference = |pairs: DStream<(u8, i64)>| {
-        let counts = pairs.map(|(k, _)| [k]).count_by_value_ref(|key, keys| keys.extend([&key[..]]));
-        counts.map(|(key, count)| (key[0], count))
-    };
-    check("count_by_value_ref", by_reference, counts);
-    check("sort_by_key", |pairs| pairs.transform(|batch, _| Ok(batch.sort_by_key())), |b| b);
+fn operations_of_datasets() {
     check(
         "subtract",
         |pairs| pairs.transform(|b, _| Ok(b.subtract(&b.filter(|(_, v)| v % 2 == 0)))),
@@ -111,36 +40,6 @@ fn operators_that_shuffle() {
         let of_rest = |rest| (rest, keys.iter().filter(|key| *key % 2 == rest).count() as u64);
         [0, 1].map(of_rest).into_iter().filter(|(_, count)| *count > 0).collect()
     });
-    check(
-        "group_by_key",
-        |pairs| {
-            pairs.group_by_key().map_values(|mut values| {
-                values.sort();
-                values
-            })
-        },
-        |b| {
-            groups(b)
-                .into_iter()
-                .map(|(k, mut values)| {
-                    values.sort();
-                    (k, values)
-                })
-                .collect()
-        },
-    );
-    check(
-        "reduce_by_key twice",
-        |pairs| pairs.reduce_by_key(|a, b| a + b).map(|(k, v)| (k % 10, v)).reduce_by_key(|a, b| a + b),
-        |b| sums(sums(b).into_iter().map(|(k, v)| (k % 10, v)).collect()),
-    );
-    check("reduce_by_key_and_window of one", |p| p.reduce_by_key_and_window(|a, b| a + b, SECOND, SECOND), sums);
-    check("filter to nothing, then reduce", |pairs| pairs.filter(|_| false).reduce_by_key(|a, b| a + b), |_| vec![]);
-    check(
-        "keys of nothing but one",
-        |p| p.map(|(_, v)| ((), v)).reduce_by_key(|a, b| a + b),
-        |b| b.into_iter().map(|(_, v)| v).reduce(|a, b| a + b).map(|sum| ((), sum)).into_iter().collect(),
-    );
 }
 
 /// `map_partitions` is called for empty partitions too.

@@ -10,11 +10,47 @@ use std::fmt::Debug;
 use tidemill::testing::TestRun;
 use tidemill::{DStream, Data, Partitions, StorageLevel};
 
-use crate::harness::SECOND;
-use crate::operators::{Pairs, check, groups, sums};
+use crate::harness::{SECOND, every_run};
 use crate::spark_names::methods;
 
 const THREE: Partitions = Partitions::new(3);
+
+type Pairs = Vec<(u8, i64)>;
+
+/// Nothing; one record; fewer records than partitions; a key that has nearly everything; many keys; nothing again.
+fn awkward() -> [Pairs; 6] {
+    let skewed = (0..3000).map(|n| (if n % 1000 == 999 { 1 + (n / 1000) as u8 } else { 0 }, n)).collect();
+    let many = (0..2000).map(|n| (((n * 7) % 251) as u8, n)).collect();
+    [vec![], vec![(7, 7)], vec![(1, 1), (2, 2), (1, 3)], skewed, many, vec![]]
+}
+
+/// Compares what a stream becomes with what a plain function makes of each batch, in every run, order aside.
+#[track_caller]
+pub(crate) fn check<U: Data + Ord + Debug>(
+    name: &str,
+    build: impl Fn(DStream<(u8, i64)>) -> DStream<U>,
+    plainly: impl Fn(Pairs) -> Vec<U>,
+) {
+    let mut expected = awkward().map(plainly);
+    expected.iter_mut().for_each(|batch| batch.sort());
+    for run in every_run() {
+        let out = run.run(awkward(), &build).unwrap_or_else(|error| panic!("{name}: {error}")).sorted();
+        for (batch, (out, expected)) in out.batches().iter().zip(&expected).enumerate() {
+            assert!(out == expected, "{name}, batch {batch} by {run:?}");
+        }
+        assert_eq!(out.batches().len(), expected.len(), "{name} by {run:?}");
+    }
+}
+
+pub(crate) fn groups(pairs: Pairs) -> BTreeMap<u8, Vec<i64>> {
+    let mut groups = BTreeMap::<u8, Vec<i64>>::new();
+    pairs.into_iter().for_each(|(key, value)| groups.entry(key).or_default().push(value));
+    groups
+}
+
+pub(crate) fn sums(pairs: Pairs) -> Pairs {
+    groups(pairs).into_iter().map(|(key, values)| (key, values.iter().sum())).collect()
+}
 
 /// Checks operators, and knows which.
 #[derive(Default)]
@@ -289,9 +325,9 @@ fn check_in_order<U: Data + Ord + Debug>(
     build: impl Fn(DStream<(u8, i64)>) -> DStream<U>,
     plainly: impl FnMut(Pairs) -> Vec<U>,
 ) {
-    let expected: Vec<Vec<U>> = crate::operators::awkward().into_iter().map(plainly).collect();
-    for run in crate::harness::every_run() {
-        let out = run.run(crate::operators::awkward(), &build).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let expected: Vec<Vec<U>> = awkward().into_iter().map(plainly).collect();
+    for run in every_run() {
+        let out = run.run(awkward(), &build).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(out.batches(), expected, "{name} by {run:?}");
     }
 }
