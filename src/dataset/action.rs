@@ -180,7 +180,10 @@ impl<T: Data> Dataset<T> {
         Ok(parts.into_iter().flatten().reduce(f))
     }
 
-    /// Folds each partition into a copy of `zero`, and the results of the partitions, in order, into each other.
+    /// Folds each partition into a copy of `zero`, and the results of the partitions, in order, into another one.
+    ///
+    /// As in Spark `zero` goes in once for each partition, an empty one too, and once more when their results are
+    /// merged: it should change nothing, as 0 does in a sum.
     ///
     /// # Errors
     ///
@@ -193,6 +196,7 @@ impl<T: Data> Dataset<T> {
     /// let words = context.parallelize(["tide", "mill"], 2);
     /// let letters = words.aggregate(0, |sum, word| sum + word.len(), |a, b| a + b)?;
     /// assert_eq!(letters, 8);
+    /// assert_eq!(words.aggregate(100, |sum, word| sum + word.len(), |a, b| a + b)?, 308);
     /// # Ok::<(), tidemill::Error>(())
     /// ```
     pub fn aggregate<A: Data>(
@@ -255,7 +259,8 @@ impl<T: Data> Dataset<T> {
     /// ```
     /// # let context = tidemill::StreamingContext::builder("doc").build()?;
     /// let (send, sums) = std::sync::mpsc::channel();
-    /// context.parallelize(1..=4, 2).foreach_partition(|records| send.send(records.sum::<i32>()).map_err(tidemill::Error::user))?;
+    /// let numbers = context.parallelize(1..=4, 2);
+    /// numbers.foreach_partition(|records| send.send(records.sum::<i32>()).map_err(tidemill::Error::user))?;
     /// let mut sums: Vec<i32> = sums.try_iter().collect();
     /// sums.sort();
     /// assert_eq!(sums, [3, 7]);

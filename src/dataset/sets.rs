@@ -4,7 +4,8 @@ use super::{Dataset, Header};
 use crate::data::{Data, Key, Partitions};
 
 impl<T: Data> Dataset<T> {
-    /// Every different record once, in no particular (but in each run the same) order.
+    /// Every different record once, in no particular (but in each run the same) order. The different records of a
+    /// partition are in memory at once.
     ///
     /// # Examples
     ///
@@ -37,7 +38,8 @@ impl<T: Data> Dataset<T> {
             .map_into(Header::new("distinct"), |(record, ())| record)
     }
 
-    /// Every different record that both this dataset and `other` have, once, in no particular order.
+    /// Every different record that both this dataset and `other` have, once, in no particular order. The different
+    /// records that a partition has of both are in memory at once.
     ///
     /// # Examples
     ///

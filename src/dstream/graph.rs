@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::Location;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,7 +37,7 @@ struct Parts {
     inputs: Vec<InputNode>,
     outputs: Vec<Arc<dyn Output>>,
     /// Prefix and suffix of what outputs write to files, and the line of each.
-    files: BTreeMap<(String, String), &'static Location<'static>>,
+    files: BTreeMap<PathBuf, &'static Location<'static>>,
     mistakes: Vec<String>,
     /// Set once the graph runs: whom to tell that somebody still builds.
     closed: Option<OnError>,
@@ -79,10 +80,11 @@ impl GraphBuilder {
         self.parts().outputs.push(output);
     }
 
-    /// Notes a mistake if two outputs write to the same names: each would replace what the other has written.
-    pub(super) fn claim_files(&self, prefix: &str, suffix: &str, site: &'static Location<'static>) {
-        let names = (prefix.to_string(), suffix.to_string());
-        let taken = self.parts().files.insert(names, site);
+    /// Notes a mistake if two outputs write to the same names, however spelled: each would replace what the other has
+    /// written. `example` is the name of any one batch.
+    pub(super) fn claim_files(&self, prefix: &str, suffix: &str, example: &Path, site: &'static Location<'static>) {
+        let example = std::path::absolute(example).unwrap_or_else(|_| example.to_path_buf());
+        let taken = self.parts().files.insert(example, site);
         if let Some(other) = taken {
             let other = format!("{}:{}", other.file(), other.line());
             let names = format!("the prefix `{prefix}` and the suffix `{suffix}`");

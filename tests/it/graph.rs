@@ -199,6 +199,18 @@ fn a_diamond_computes_its_shared_stream_once() {
     }
 }
 
+/// There are twice as many ways to the start with each diamond. Getting a batch ready used to go all of them: twenty
+/// diamonds took a second, and thirty a quarter of an hour.
+#[test]
+fn a_long_chain_of_diamonds() {
+    let build = |numbers: DStream<i32>| {
+        let start = numbers.map(|n| (n, 1)).reduce_by_key(|a, b| a + b);
+        (0..50).fold(start, |sums, _| sums.join(&sums.map_values(|sum| sum + 1)).map_values(|(sum, _)| sum))
+    };
+    let out = TestRun::new().run([vec![7, 7], vec![8]], build).unwrap();
+    assert_eq!(out, [vec![(7, 2)], vec![(8, 1)]]);
+}
+
 #[test]
 fn two_outputs_compute_their_shared_stream_once() {
     for jobs in [1, 2] {

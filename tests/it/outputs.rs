@@ -214,6 +214,26 @@ fn two_outputs_of_the_same_names_are_a_mistake() {
     assert_eq!(error.to_string(), expected);
 }
 
+/// One folder has many spellings. Only the text of prefixes used to be compared, and of two outputs to `a` and `./a` the
+/// second replaced every batch of the first.
+#[test]
+fn two_outputs_of_the_same_names_spelled_differently_are_a_mistake() {
+    let here = std::env::current_dir().unwrap();
+    let same =
+        [format!("{}/out/a", here.display()), "./out/a".to_string(), "out//a".to_string(), "out/./a".to_string()];
+    for other in same {
+        let run = Run::new();
+        let (numbers, _) = run.source(numbers());
+        numbers.save_as_text_files("out/a", "");
+        numbers.save_as_text_files(other.clone(), "");
+        let error = run.context.start().unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("the prefix `{other}` and the suffix `` are those of the output at")),
+            "{error}"
+        );
+    }
+}
+
 const FOLDER: &str = "TIDEMILL_TEST_OUTPUT_FOLDER";
 /// The number of the run, which stands in every record.
 const RUN: &str = "TIDEMILL_TEST_OUTPUT_RUN";

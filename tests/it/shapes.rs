@@ -2,6 +2,8 @@
 //! has nearly all, many keys; in one partition and in several; typed and encoded. The last test sees to it that none is
 //! left out. Batches of ten million records are for `benches/operators.rs`.
 
+#![expect(clippy::type_complexity, reason = "what comes out of a cogroup is best read where it stands")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 

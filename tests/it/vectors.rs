@@ -174,10 +174,15 @@ fn b_16_context_union_and_b_18_context_transform() {
         assert_eq!(of_vec.unwrap(), whole, "B-18 of a vec by {run:?}");
         let borrowed = run.run_with_context(thirds.clone(), |context, numbers| {
             let streams = [0, 4, 8].map(|n| plus(&numbers, n));
-            let [first, rest @ ..] = &streams;
-            let rest = context.transform(rest.as_slice(), |batches, _| Ok(batches[0].union(&batches[1])));
-            let of_array = context.transform(&[first, &rest], |[first, rest], _| Ok(first.union(&rest)));
-            context.transform(&vec![of_array], |batches, _| Ok(batches[0].clone()))
+            let of_array = context.transform(&streams, |[a, b, c], _| Ok(a.union(&b).union(&c)));
+            let rest = context.transform(&streams[1..], |batches, _| Ok(batches[0].union(&batches[1])));
+            let both = vec![plus(&numbers, 0), rest];
+            let of_vec = context.transform(&both, |batches, _| Ok(batches[0].union(&batches[1])));
+            assert_eq!(both.len(), 2);
+            of_array.transform_with(&of_vec, |left, right, _| {
+                assert_eq!(left.collect()?, right.collect()?);
+                Ok(left)
+            })
         });
         assert_eq!(borrowed.unwrap(), whole, "B-18 of references by {run:?}");
     }

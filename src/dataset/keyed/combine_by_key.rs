@@ -16,7 +16,8 @@ impl<K: Data, V: Data> Dataset<(K, V)> {
     /// same) order.
     ///
     /// Values are combined before the shuffle where keys repeat. That decides how much is moved and never the result:
-    /// `create` is called as if once for each key and partition of this dataset.
+    /// `create` is called as if once for each key and partition of this dataset. Spark's `mapSideCombine` need not be
+    /// said.
     ///
     /// # Examples
     ///

@@ -122,7 +122,8 @@ impl<T: Data> DStream<T> {
         suffix: String,
         save: impl Fn(Dataset<T>, PathBuf) -> Result<()> + Send + Sync + 'static,
     ) {
-        self.graph.claim_files(&prefix, &suffix, Location::caller());
+        let example = path_of(&prefix, &suffix, Time::ZERO);
+        self.graph.claim_files(&prefix, &suffix, &example, Location::caller());
         self.output(name, move |batch, at| save(batch, path_of(&prefix, &suffix, at.time)));
     }
 }

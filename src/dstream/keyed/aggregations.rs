@@ -7,9 +7,11 @@ use crate::dstream::DStream;
 
 impl<K: Data, V: Data> DStream<(K, V)> {
     /// Merges the values of each key of a batch with `f`, which has to be associative and commutative. Every key comes
-    /// once, in no particular order.
+    /// once, in no particular order; an empty batch stays empty.
     ///
-    /// Values are combined before the shuffle where keys repeat.
+    /// Values are combined before the shuffle where keys repeat. The keys of a partition are in memory at once, each
+    /// with one value. To merge over more than one batch, use
+    /// [`reduce_by_key_and_window`](DStream::reduce_by_key_and_window).
     ///
     /// # Examples
     ///
@@ -100,7 +102,8 @@ impl<K: Data, V: Data> DStream<(K, V)> {
     /// combiner of the first value of a key and `merge_value` adds the others; `merge_combiners` then merges those of
     /// the partitions, in their order. Every key comes once, in no particular order.
     ///
-    /// Values are combined before the shuffle where keys repeat, which never shows in the result.
+    /// Values are combined before the shuffle where keys repeat, which never shows in the result: Spark's
+    /// `mapSideCombine` need not be said.
     ///
     /// # Examples
     ///

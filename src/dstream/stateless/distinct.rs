@@ -6,7 +6,8 @@ use crate::dataset::ValueEmitter;
 use crate::dstream::DStream;
 
 impl<T: Data> DStream<T> {
-    /// Every different record of a batch once, in no particular order.
+    /// Every different record of a batch once, in no particular order; an empty batch stays empty. The different
+    /// records of a partition are in memory at once.
     ///
     /// # Examples
     ///
@@ -39,7 +40,8 @@ impl<T: Data> DStream<T> {
     }
 
     /// Counts how often each record occurs in a batch. Every different record comes once, in no particular order, so
-    /// that an empty batch stays empty.
+    /// that an empty batch stays empty. Counts are made before the shuffle where records repeat; the different records
+    /// of a partition are in memory at once.
     ///
     /// # Examples
     ///

@@ -5,10 +5,12 @@ use crate::dataset::{Dataset, Header};
 use crate::dstream::DStream;
 
 impl<T: Data> DStream<T> {
-    /// Counts the records of every batch: exactly one record a batch, `0` for an empty one.
+    /// Counts the records of every batch: exactly one record a batch, `0` for an empty one. Only numbers are moved.
     ///
-    /// A batch that the stream does not have at all is an error, as for every operator that is built on
-    /// [`transform`](DStream::transform).
+    /// # Errors
+    ///
+    /// A batch that the stream does not have at all is an error and stops the context, as for every operator that Spark
+    /// builds on `transform`.
     ///
     /// # Examples
     ///
@@ -29,7 +31,7 @@ impl<T: Data> DStream<T> {
     }
 
     /// Merges all records of a batch into one with `f`, which has to be associative and commutative. An empty batch
-    /// stays empty.
+    /// stays empty. Each partition is reduced to a record first; only these are moved.
     ///
     /// # Examples
     ///

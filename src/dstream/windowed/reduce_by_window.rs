@@ -11,8 +11,9 @@ impl<T: Data> DStream<T> {
     /// gives an empty batch.
     ///
     /// A batch is produced every `slide`, for the window `(t - window, t]`; both durations are multiples of this
-    /// stream's slide duration, and the first windows are partial. Each batch is reduced once, and a slide costs the
-    /// batches that come and go, not the window.
+    /// stream's slide duration, and the first windows are partial. The batches that enter and leave windows together
+    /// are reduced once, to a pane, and a slide costs the panes that come and go, not the window. In memory are two
+    /// records for each pane of the window.
     ///
     /// # Errors
     ///
@@ -85,8 +86,9 @@ impl<T: Data> DStream<T> {
     /// record a window, `0` for an empty one.
     ///
     /// A batch is produced every `slide`, for the window `(t - window, t]`; both durations are multiples of this
-    /// stream's slide duration, and the first windows are partial. Counts of batches are added and taken off, so
-    /// batches have to run in order: `concurrent_jobs` has to be 1.
+    /// stream's slide duration, and the first windows are partial. In memory are counts, not records: they are added
+    /// when batches enter the window and taken off when they leave, so batches have to run in order: `concurrent_jobs`
+    /// has to be 1. Spark asks for a checkpoint directory here, which is not needed.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::level::{Keeping, StorageLevel};
 use super::slots::Slots;
@@ -28,6 +28,8 @@ pub(super) struct Keep<T> {
     /// Let go of once every partition is kept, and with it all that the records were made from: the records of
     /// streams before this one, the blocks of shuffles.
     parent: Mutex<Option<Arc<dyn Lineage<T>>>>,
+    /// What the parent says of its records, asked once: in a chain of diamonds each would ask twice.
+    estimate: OnceLock<Option<u64>>,
     slots: Slots<T>,
 }
 
@@ -40,6 +42,7 @@ impl<T: Data> Keep<T> {
             key_partitions: parent.key_partitions(),
             level: chosen.as_ref().map(Keeping::level),
             parent: Mutex::new(Some(Arc::clone(parent))),
+            estimate: OnceLock::new(),
             slots: Slots::new(parent.partitions(), chosen.unwrap_or_else(Keeping::records)),
         }
     }
@@ -95,7 +98,7 @@ impl<T: Data> AnyLineage for Keep<T> {
 
     fn records(&self) -> Option<u64> {
         match self.parent() {
-            Some(parent) => parent.records(),
+            Some(parent) => *self.estimate.get_or_init(|| parent.records()),
             None => Some(self.slots.records()),
         }
     }
