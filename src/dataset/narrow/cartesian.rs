@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::map_partitions::emit_all;
+use super::flat_map::expand_chunks;
 use crate::data::Data;
 use crate::dataset::{AnyLineage, Chunk, Dataset, Flow, Header, Lineage, Sink, stage};
 use crate::error::Result;
@@ -39,12 +39,11 @@ struct Cartesian<T, U> {
 impl<T: Data, U: Data> Lineage<(T, U)> for Cartesian<T, U> {
     fn compute<'t>(&'t self, partition: usize, task: &TaskContext<'t>, sink: &mut dyn Sink<(T, U)>) -> Result<Flow> {
         let (left, right) = (partition / self.right.partitions(), partition % self.right.partitions());
-        let origin = self.header.origin();
         let right = stage::gather(&*self.right, right, task)?;
-        self.left.compute(left, task, &mut |chunk: Chunk<'_, T>| {
-            task.enter(origin);
-            let meet = |left| right.iter().map(move |right| (T::clone(left), right.clone()));
-            emit_all(chunk.as_slice().iter().flat_map(meet), origin, task, sink)
+        expand_chunks(&*self.left, left, task, self.header.origin(), sink, |chunk: Chunk<'_, T>, out| {
+            for left in chunk.as_slice() {
+                out.extend(right.iter().map(|right| (left.clone(), right.clone())));
+            }
         })
     }
 }

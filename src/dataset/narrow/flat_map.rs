@@ -6,6 +6,7 @@ use crate::data::Data;
 use crate::dataset::{AnyLineage, Chunk, Dataset, Emitter, Flow, Header, Lineage, Sink, resuming};
 use crate::error::Result;
 use crate::exec::TaskContext;
+use crate::id::Origin;
 
 impl<T: Data> Dataset<T> {
     /// Replaces every record by what `f` makes of it: none, one or many. Partitions and order stay.
@@ -78,16 +79,27 @@ where
     F: Fn(Chunk<'_, T>, &mut Emitter<'_, U>) + Send + Sync,
 {
     fn compute<'t>(&'t self, partition: usize, task: &TaskContext<'t>, sink: &mut dyn Sink<U>) -> Result<Flow> {
-        let origin = self.header.origin();
-        let mut down = resuming(task, origin, sink);
-        let mut out = Emitter::new(&mut down);
-        let _ = self.parent.compute(partition, task, &mut |chunk: Chunk<'_, T>| {
-            task.enter(origin);
-            (self.expand)(chunk, &mut out);
-            Ok(if out.is_done() { Flow::Break(()) } else { Flow::Continue(()) })
-        })?;
-        out.finish()
+        expand_chunks(&*self.parent, partition, task, self.header.origin(), sink, &self.expand)
     }
+}
+
+/// Computes a partition of `parent`, for the operator of `origin`, and sends on what `expand` makes of each chunk.
+pub(super) fn expand_chunks<'t, T, U>(
+    parent: &'t dyn Lineage<T>,
+    partition: usize,
+    task: &TaskContext<'t>,
+    origin: &'t Origin,
+    sink: &mut dyn Sink<U>,
+    mut expand: impl FnMut(Chunk<'_, T>, &mut Emitter<'_, U>),
+) -> Result<Flow> {
+    let mut down = resuming(task, origin, sink);
+    let mut out = Emitter::new(&mut down);
+    let _ = parent.compute(partition, task, &mut |chunk: Chunk<'_, T>| {
+        task.enter(origin);
+        expand(chunk, &mut out);
+        Ok(if out.is_done() { Flow::Break(()) } else { Flow::Continue(()) })
+    })?;
+    out.finish()
 }
 
 impl<T: Data, U: Data, F> AnyLineage for FlatMap<T, U, F>

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::map_partitions::emit_all;
+use super::flat_map::expand_chunks;
 use super::narrow_node;
 use crate::data::Data;
 use crate::dataset::random::Random;
@@ -111,13 +111,11 @@ impl Pick {
 
 impl<T: Data> Lineage<T> for Sample<T> {
     fn compute<'t>(&'t self, partition: usize, task: &TaskContext<'t>, sink: &mut dyn Sink<T>) -> Result<Flow> {
-        let origin = self.header.origin();
         let mut random = Random::of(self.seed, partition);
-        self.parent.compute(partition, task, &mut |chunk: Chunk<'_, T>| {
-            task.enter(origin);
-            let records = chunk.as_slice().iter();
-            let taken = records.flat_map(|record| (0..self.pick.draw(&mut random)).map(|_| record.clone()));
-            emit_all(taken, origin, task, sink)
+        expand_chunks(&*self.parent, partition, task, self.header.origin(), sink, |chunk: Chunk<'_, T>, out| {
+            for record in chunk.as_slice() {
+                (0..self.pick.draw(&mut random)).for_each(|_| out.emit(record.clone()));
+            }
         })
     }
 }

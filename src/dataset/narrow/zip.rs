@@ -69,7 +69,7 @@ impl<T: Data> Dataset<T> {
 
     /// [`zip_partitions`](Dataset::zip_partitions) with an `f` that may fail, under the name of the operation it is a
     /// part of.
-    pub(in crate::dataset) fn zip_into<U: Data, V: Data, I: IntoIterator<Item = V>>(
+    fn zip_into<U: Data, V: Data, I: IntoIterator<Item = V>>(
         &self,
         header: Header,
         other: &Dataset<U>,
