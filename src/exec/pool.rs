@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 
-use super::{Executor, Stage, StageKind, run_attempts};
+use super::{Executor, Stage, StageKind, is_task_running, run_attempts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::OperatorId;
 use crate::time::Clock;
@@ -116,7 +116,10 @@ fn records(stage: &Stage<'_>) -> f64 {
 impl Executor for PoolExecutor {
     fn run(&self, stage: &Stage<'_>, task: &(dyn Fn(usize, u32) -> Result<()> + Sync)) -> Result<()> {
         let started = self.clock.now();
-        let helpers = self.helpers.as_ref().filter(|_| self.is_worth_waking(stage));
+        // A task that runs an action of its own may hold what other tasks wait for (a partition that is being kept).
+        // While it waited for the pool it would be given such a task, and wait for itself.
+        let may_share = !is_task_running() && self.is_worth_waking(stage);
+        let helpers = self.helpers.as_ref().filter(|_| may_share);
         let Some(helpers) = helpers else {
             let outcome = stage.partitions.iter().try_for_each(|&partition| run_attempts(stage, partition, task));
             self.learn(stage, self.clock.now() - started);

@@ -97,6 +97,15 @@ impl ManualClock {
         });
     }
 
+    /// The times, in order and each once, that somebody has asked to be woken at and that have not come: for tests that
+    /// have to know that another thread waits, before they go on.
+    pub fn alarms(&self) -> Vec<Time> {
+        let mut times: Vec<Time> = self.hands().alarms.iter().map(|(time, _)| *time).collect();
+        times.sort_unstable();
+        times.dedup();
+        times
+    }
+
     fn alarm(&self, time: Time) -> Receiver<Instant> {
         let (sender, receiver) = bounded(1);
         let mut hands = self.hands();
@@ -143,5 +152,7 @@ mod tests {
         hands.advance(Duration::from_millis(1));
         assert!(first.try_recv().is_ok() && second.try_recv().is_err());
         assert!(clock.alarm(Time::from_millis(1)).try_recv().is_ok(), "an alarm of the past rings at once");
+        let _twice = clock.alarm(Time::from_millis(2));
+        assert_eq!(hands.alarms(), [Time::from_millis(2)]);
     }
 }

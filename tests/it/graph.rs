@@ -379,6 +379,25 @@ fn an_action_in_a_task_over_the_same_window() {
     run.context.stop(Stop::Now).unwrap();
 }
 
+/// A task that ran an action while it kept its partition was given, as it waited for the pool, another task that wanted
+/// the same partition, and waited for itself: once in some hundred times.
+#[test]
+fn an_action_in_a_task_that_keeps_its_partition() {
+    let (send, sums) = unbounded();
+    let rounds = move || {
+        let context = tidemill::StreamingContext::builder("nested").workers(4).build().unwrap();
+        let other = context.parallelize(0..2000u64, 4).map(|n| (0..50).fold(n, |a, b| a ^ (b * n)));
+        for _ in 0..300 {
+            let counted = other.clone();
+            let kept = context.parallelize(0..4, 4).try_map(move |n| Ok(counted.count()? + n)).persist();
+            send.send(kept.union(&kept).reduce(|a, b| a + b).unwrap()).unwrap();
+        }
+    };
+    let runner = std::thread::Builder::new().spawn(rounds).unwrap();
+    assert!((0..300).all(|_| next(&sums) == Some(2 * (4 * 2000 + 6))));
+    runner.join().unwrap();
+}
+
 /// A batch is planned when it is due, also while an output still works on the window before it.
 #[test]
 fn planning_does_not_wait_for_the_output_of_a_window() {

@@ -163,16 +163,23 @@ impl Run {
         }
     }
 
-    /// Stops the context from another thread, and lets `meanwhile` run until the stop has returned.
+    /// Stops the context from another thread, and lets `meanwhile` run, from when the stop waits until it has returned.
+    ///
+    /// That is what the second alarm is for: the first is that of the next tick. A clock that went on before would tick
+    /// once more, or be past the deadline before there is one.
     pub(crate) fn stop_while(&self, how: Stop, mut meanwhile: impl FnMut()) -> Result<()> {
         std::thread::scope(|scope| {
             let (sender, stopped) = unbounded();
             let context = &self.context;
             scope.spawn(move || sender.send(context.stop(how)));
+            let mut waits = false;
             loop {
-                match stopped.recv_timeout(Duration::from_millis(1)) {
-                    Ok(outcome) => return outcome,
-                    Err(_) => meanwhile(),
+                if let Ok(outcome) = stopped.recv_timeout(Duration::from_millis(1)) {
+                    return outcome;
+                }
+                waits = waits || self.clock.alarms().len() > 1;
+                if waits {
+                    meanwhile();
                 }
             }
         })
