@@ -70,8 +70,8 @@ impl<T: Data> DStream<T> {
         Ok(datasets)
     }
 
-    /// As [`slice`](DStream::slice), of the batches of an interval: those after its beginning, up to and with its end,
-    /// as for a window.
+    /// As [`slice`](DStream::slice), from the beginning of an interval to its end, both included: Spark's rule, though
+    /// the interval of a window leaves its beginning out.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl<T: Data> DStream<T> {
     /// let pairs = run([vec![1], vec![2], vec![3]], |numbers| {
     ///     let all = numbers.window(2 * second, second); // so that they are remembered
     ///     all.transform(move |_, time| {
-    ///         let last_two = numbers.slice_interval(Interval::new(time - 2 * second, time))?;
+    ///         let last_two = numbers.slice_interval(Interval::new(time - second, time))?;
     ///         last_two.into_iter().reduce(|all, more| all.union(&more)).ok_or_else(|| tidemill::Error::user("none"))
     ///     })
     /// })?;
@@ -95,6 +95,6 @@ impl<T: Data> DStream<T> {
     /// # Ok::<(), tidemill::Error>(())
     /// ```
     pub fn slice_interval(&self, interval: Interval) -> Result<Vec<Dataset<T>>> {
-        self.slice(interval.begin() + self.slide_duration(), interval.end())
+        self.slice(interval.begin(), interval.end())
     }
 }

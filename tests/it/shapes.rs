@@ -159,7 +159,7 @@ fn records(table: &mut Table) {
         "slice_interval",
         |s| {
             s.clone().transform(move |batch, time| {
-                let own = s.slice_interval(tidemill::Interval::ending_at(time, SECOND))?;
+                let own = s.slice_interval(tidemill::Interval::new(time, time))?;
                 Ok(own.iter().fold(batch, |all, own| all.union(own)))
             })
         },
