@@ -14,6 +14,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::data::Random;
@@ -215,6 +216,9 @@ fn moving(bench: &Bench<'_>) {
         Ok(is_sorted(d.sort_by(|(k, v)| (*v, *k)).collect_partitions()?, |(k, v)| (*v, *k)))
     });
     bench.dataset("sort_by_key", 1, |d| Ok(is_sorted(d.sort_by_key().collect_partitions()?, |(k, _)| (*k, 0))));
+    bench.dataset("repartition_and_sort_within_partitions", all, |d| {
+        sum(&d.repartition_and_sort_within_partitions(Partitions::new(7)), pair)
+    });
     bench.dataset("filter_by_range", batch.records(|k, v| if k < 1000 { of(k, v) } else { 0 }), |d| {
         sum(&d.filter_by_range(0..1000), pair)
     });
@@ -228,6 +232,18 @@ fn keyed(bench: &Bench<'_>) {
     bench.dataset("reduce_by_key", totals, |d| sum(&d.reduce_by_key(|a, b| a + b), pair));
     bench.dataset("reduce_by_key of what is partitioned", totals, |d| {
         sum(&d.partition_by(Partitions::new(2)).reduce_by_key_with(|a, b| a + b, Partitions::new(2)), pair)
+    });
+    bench.dataset("reduce_by_key_ref", totals, |d| {
+        sum(&d.reduce_by_key_ref(|(key, value), out| out.emit(key, *value), |a, b| a + b), pair)
+    });
+    bench.dataset("reduce_by_key_locally", totals, |d| {
+        Ok(d.reduce_by_key_locally(|a, b| a + b)?.into_iter().map(pair).fold(0, u64::wrapping_add))
+    });
+    bench.dataset("count_by_value_ref", batch.keys(|key, count, _| of(key, count)), |d| {
+        sum(&d.count_by_value_ref(|(key, _), keys| keys.emit(key)), pair)
+    });
+    bench.dataset("count_approx_distinct_by_key", 1000, |d| {
+        d.map(|(k, v)| (v, k)).count_approx_distinct_by_key(0.1).filter(|(_, keys)| *keys > 0).count()
     });
     bench.dataset("group_by_key", totals, |d| sum(&d.group_by_key(), |(key, values)| of(key, values.iter().sum())));
     bench.dataset("combine_by_key", totals, |d| sum(&d.combine_by_key(|v| v, |a, v| a + v, |a, b| a + b), pair));
@@ -262,12 +278,21 @@ fn two(bench: &Bench<'_>) {
         sum(&d.full_outer_join(&table), |(k, (v, w))| v.map_or(1, |v| of(k, v) ^ w.unwrap_or(0)))
     });
     bench.dataset("subtract_by_key", missed, |d| sum(&d.subtract_by_key(&table), |(k, v)| of(k, v)));
+    let own =
+        |key, values: Vec<u64>| if values.is_empty() { 0 } else { of(key, values.iter().sum()) ^ values.len() as u64 };
     let groups = batch.keys(|key, count, total| of(key, total) ^ count).wrapping_add(keys);
-    bench.dataset("cogroup", groups, |d| {
-        sum(&d.cogroup(&table), |(key, (values, others))| {
-            let own = if values.is_empty() { 0 } else { of(key, values.iter().sum()) ^ values.len() as u64 };
-            own.wrapping_add(others.len() as u64)
+    bench.dataset("cogroup2", groups.wrapping_add(keys), |d| {
+        let grouped = d.cogroup2(&table, &table);
+        sum(&grouped, move |(key, (values, b, c))| own(key, values).wrapping_add((b.len() + c.len()) as u64))
+    });
+    bench.dataset("cogroup3", groups.wrapping_add(2 * keys), |d| {
+        let grouped = d.cogroup3(&table, &table, &table);
+        sum(&grouped, move |(key, (values, b, c, e))| {
+            own(key, values).wrapping_add((b.len() + c.len() + e.len()) as u64)
         })
+    });
+    bench.dataset("cogroup", groups, |d| {
+        sum(&d.cogroup(&table), move |(key, (values, others))| own(key, values).wrapping_add(others.len() as u64))
     });
 }
 
@@ -283,6 +308,48 @@ fn actions(bench: &Bench<'_>) {
     bench.dataset("fold", total, |d| d.values().fold(0, |a, b| a + b));
     bench.dataset("aggregate", total, |d| d.aggregate(0, |sum, (_, v)| sum + v, |a, b| a + b));
     bench.dataset("tree_reduce", total, |d| Ok(d.values().tree_reduce(|a, b| a + b)?.unwrap_or(0)));
+    bench.dataset("tree_aggregate", total, |d| d.tree_aggregate(0, |sum, (_, v)| sum + v, |a, b| a + b, 2));
+    bench.dataset("sum", total, |d| d.values().sum::<u64>());
+    bench.dataset("mean", total, |d| Ok((d.values().mean()?.unwrap_or(0.0) * RECORDS as f64).round() as u64));
+    bench.dataset("take_sample", 100, |d| Ok(d.take_sample(false, 100, 7)?.len() as u64));
+    bench.dataset("first", 1, |d| Ok(u64::from(d.first()?.is_some())));
+    bench.dataset("is_empty", 0, |d| Ok(u64::from(d.is_empty()?)));
+    bench.dataset("collect_partitions", records, |d| Ok(d.collect_partitions()?.iter().map(|p| p.len() as u64).sum()));
+    let seen = AtomicU64::new(0);
+    bench.dataset("foreach", total, |d| {
+        seen.store(0, Ordering::Relaxed);
+        d.foreach(|(_, v)| {
+            seen.fetch_add(v, Ordering::Relaxed);
+            Ok(())
+        })?;
+        Ok(seen.load(Ordering::Relaxed))
+    });
+    bench.dataset("foreach_partition_with_index", total, |d| {
+        seen.store(0, Ordering::Relaxed);
+        d.foreach_partition_with_index(|_, pairs| {
+            seen.fetch_add(pairs.map(|(_, v)| v).sum(), Ordering::Relaxed);
+            Ok(())
+        })?;
+        Ok(seen.load(Ordering::Relaxed))
+    });
+    let folder = tempfile::tempdir().unwrap();
+    bench.dataset("save_as_object_file, then object_file", total, |d| {
+        let path = folder.path().join("objects");
+        d.save_as_object_file(&path)?;
+        let read = sum(&bench.context.object_file::<Pair>(&path), |(_, v)| v);
+        std::fs::remove_dir_all(&path).unwrap();
+        read
+    });
+    bench.dataset("save_as_text_file, then text_file", total, |d| {
+        let path = folder.path().join("texts");
+        d.values().save_as_text_file(&path)?;
+        let read = sum(&bench.context.text_file(&path), |line| line.parse::<u64>().unwrap_or(0));
+        std::fs::remove_dir_all(&path).unwrap();
+        read
+    });
+    bench.dataset("pipe", total, |d| {
+        sum(&d.values().pipe(|| std::process::Command::new("cat")), |line| line.parse::<u64>().unwrap_or(0))
+    });
     bench.dataset("max", 999, |d| Ok(d.values().max()?.unwrap_or(0)));
     bench.dataset("min", 0, |d| Ok(d.values().min()?.unwrap_or(7)));
     bench.dataset("top", 999 * 100, |d| Ok(d.values().top(100)?.iter().sum()));
@@ -316,6 +383,28 @@ fn streams(bench: &Bench<'_>) {
         total,
         |s| s.map(|(_, v)| v).reduce_by_window(|a, b| a + b, 2 * SECOND, SECOND),
         |n| n,
+    );
+    bench.stream(
+        "stream, reduce_by_window_inverse",
+        total,
+        |s| s.map(|(_, v)| v).reduce_by_window_inverse(|a, b| a + b, |a, b| a - b, 2 * SECOND, SECOND),
+        |n| n,
+    );
+    bench.stream(
+        "stream, filter_keys",
+        batch.records(|k, v| if k % 2 == 0 { of(k, v) } else { 0 }),
+        |s| s.filter_keys(|key, _| key % 2 == 0),
+        pair,
+    );
+    bench.stream(
+        "stream, slice",
+        batch.records(of),
+        |s| {
+            s.clone().transform(move |batch, time| {
+                Ok(s.slice(time, time)?.iter().fold(batch.filter(|_| false), |all, slice| all.union(slice)))
+            })
+        },
+        pair,
     );
     bench.stream("stream, count_by_window", records, |s| s.count_by_window(2 * SECOND, SECOND), |n| n);
     bench.stream(
