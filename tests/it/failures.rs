@@ -521,7 +521,7 @@ fn a_stop_that_something_holds_up() {
         undone.iter().for_each(|undone| assert!(text.contains(undone), "{text} was to name {undone}"));
         gate.let_through(10);
     }
-    let slow = || Run::with(|builder| builder.stop_timeout(3 * SECOND));
+    let slow = || Run::stopping_within(3 * SECOND, |builder| builder);
     for how in [Stop::Now, Stop::Gracefully] {
         // A job that does not end.
         let (run, gate) = (slow(), Gate::new());
@@ -571,7 +571,7 @@ fn a_stop_that_something_holds_up() {
 /// After a stop that ran out of time, what runs is left to itself, and nothing begins any more.
 #[test]
 fn nothing_begins_after_a_stop_that_ran_out_of_time() {
-    let run = Run::with(|builder| builder.stop_timeout(3 * SECOND));
+    let run = Run::stopping_within(3 * SECOND, |builder| builder);
     let gate = Gate::new();
     let (numbers, _) = run.source(numbers());
     let (waiting, begun, held) = (gate.clone(), Arc::new(AtomicU32::new(0)), Arc::new(()));
@@ -599,7 +599,7 @@ fn nothing_begins_after_a_stop_that_ran_out_of_time() {
 /// A listener that never returns holds up nothing but itself.
 #[test]
 fn a_listener_that_hangs() {
-    let run = Run::with(|builder| builder.stop_timeout(3 * SECOND));
+    let run = Run::stopping_within(3 * SECOND, |builder| builder);
     let gate = Gate::new();
     let waiting = gate.clone();
     run.context.add_listener(move |_: &Event| waiting.pass());

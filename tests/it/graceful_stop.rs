@@ -146,7 +146,7 @@ fn batches_that_a_longer_slide_has_not_seen_are_not_completed() {
 /// If the last tick would come after the deadline there is none, and what was planned is finished.
 #[test]
 fn the_deadline_comes_before_the_last_tick() {
-    let run = Run::with(|builder| builder.batch_interval(60 * SECOND).stop_timeout(5 * SECOND));
+    let run = Run::stopping_within(5 * SECOND, |builder| builder.batch_interval(60 * SECOND));
     let (numbers, calls) = run.source(numbers());
     numbers.foreach_batch(|_, _| Ok(()));
     run.context.start().unwrap();

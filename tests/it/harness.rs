@@ -97,6 +97,7 @@ pub(crate) fn next<T>(channel: &Receiver<T>) -> T {
 pub(crate) struct Run {
     pub(crate) context: Arc<StreamingContext>,
     pub(crate) clock: ManualClock,
+    stop_timeout: Duration,
     pub(crate) events: Receiver<Event>,
 }
 
@@ -106,16 +107,24 @@ impl Run {
     }
 
     pub(crate) fn with(settings: impl FnOnce(StreamingContextBuilder) -> StreamingContextBuilder) -> Self {
-        let clock = ManualClock::new();
         // On a clock that leaps, a stop has to be given more time than it takes.
+        Run::stopping_within(1_000_000 * SECOND, settings)
+    }
+
+    /// As [`with`](Run::with), where a stop may take so long.
+    pub(crate) fn stopping_within(
+        stop_timeout: Duration,
+        settings: impl FnOnce(StreamingContextBuilder) -> StreamingContextBuilder,
+    ) -> Self {
+        let clock = ManualClock::new();
         let builder = StreamingContext::builder("test").batch_interval(SECOND).workers(2);
-        let builder = builder.stop_timeout(1_000_000 * SECOND).clock(Clock::manual(&clock));
+        let builder = builder.stop_timeout(stop_timeout).clock(Clock::manual(&clock));
         let context = Arc::new(settings(builder).build().expect("settings that can be used"));
         let (sender, events) = unbounded();
         context.add_listener(move |event: &Event| {
             let _ = sender.send(event.clone());
         });
-        Run { context, clock, events }
+        Run { context, clock, stop_timeout, events }
     }
 
     /// Makes a stream of a scripted source; the calls that it gets can be read from the channel.
@@ -165,19 +174,20 @@ impl Run {
 
     /// Stops the context from another thread, and lets `meanwhile` run, from when the stop waits until it has returned.
     ///
-    /// That is what the second alarm is for: the first is that of the next tick. A clock that went on before would tick
-    /// once more, or be past the deadline before there is one.
+    /// A stop that waits has an alarm at its deadline. A clock that went on before would tick once more, or be past the
+    /// deadline before there is one.
     pub(crate) fn stop_while(&self, how: Stop, mut meanwhile: impl FnMut()) -> Result<()> {
         std::thread::scope(|scope| {
             let (sender, stopped) = unbounded();
             let context = &self.context;
+            let deadline = self.clock.now() + self.stop_timeout;
             scope.spawn(move || sender.send(context.stop(how)));
             let mut waits = false;
             loop {
                 if let Ok(outcome) = stopped.recv_timeout(Duration::from_millis(1)) {
                     return outcome;
                 }
-                waits = waits || self.clock.alarms().len() > 1;
+                waits = waits || self.clock.alarms().contains(&deadline);
                 if waits {
                     meanwhile();
                 }

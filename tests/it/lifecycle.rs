@@ -244,7 +244,7 @@ fn a_context_that_is_dropped_by_its_own_job() {
         run.context.start().unwrap();
         run.tick();
         gate.wait();
-        let Run { context, clock, events } = run;
+        let Run { context, clock, events, .. } = run;
         hand_over.send(context).unwrap();
         gate.let_through(1);
         while next(&calls) != Call::Stop {}
