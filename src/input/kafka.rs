@@ -9,7 +9,9 @@
 
 mod client;
 mod committer;
+mod decoder;
 pub mod embedded;
+mod message;
 mod native;
 mod offset_range;
 mod params;
@@ -24,22 +26,41 @@ use std::time::Duration;
 
 use self::client::{Offsets, Planner, TopicPartition};
 use self::committer::{Committer, Positions};
+use self::decoder::{Copied, Decoder, Each};
 use self::offset_range::{OffsetRanges, describe};
-use self::reader::{KafkaPartition, Reader};
+use self::reader::{KafkaPartition, Reader, Slot};
 use super::{InputBatch, Source, SourceContext};
+use crate::data::Data;
 use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::time::{Clock, Time};
 
+pub use message::{FromKafka, KafkaMessage};
 pub use offset_range::{HasOffsetRanges, OffsetRange};
 pub use params::{AutoOffsetReset, KafkaParams, Subscription};
 pub use record::{KafkaHeaders, KafkaRecord};
 
-/// Reads topics in batches; what it promises is said at [`direct_stream`](crate::kafka::direct_stream).
-#[derive(Debug)]
-pub(crate) struct DirectSource {
+/// A source of whole records; what it promises is said at [`direct_stream`](crate::kafka::direct_stream). Nothing is
+/// connected before the context starts.
+pub(crate) fn records(subscription: Subscription, params: KafkaParams) -> impl Source<KafkaRecord> {
+    let headers = params.headers;
+    DirectSource::new(subscription, params, Copied { headers })
+}
+
+/// A source of what `decode` makes of messages.
+pub(crate) fn decoded<T: Data>(
+    subscription: Subscription,
+    params: KafkaParams,
+    decode: impl Fn(&KafkaMessage<'_>) -> Result<T> + Send + Sync + 'static,
+) -> impl Source<T> {
+    DirectSource::new(subscription, params, Each(decode))
+}
+
+/// Reads topics in batches.
+struct DirectSource<D> {
     name: String,
     subscription: Subscription,
     params: KafkaParams,
+    decoder: Arc<D>,
     running: Option<Running>,
 }
 
@@ -47,6 +68,7 @@ struct Running {
     context: SourceContext,
     planner: Arc<Planner>,
     reader: Arc<Reader>,
+    slots: Vec<Arc<Slot>>,
     committer: Committer,
     partitions: Arc<[TopicPartition]>,
     /// Where the next batch starts.
@@ -56,17 +78,10 @@ struct Running {
     outage: Outage,
 }
 
-impl std::fmt::Debug for Running {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Running").field("next", &self.next).field("planned", &self.planned).finish_non_exhaustive()
-    }
-}
-
-impl DirectSource {
-    /// A source that reads what the subscription names. Nothing is connected before the context starts.
-    pub(crate) fn new(subscription: Subscription, params: KafkaParams) -> Self {
+impl<D> DirectSource<D> {
+    fn new(subscription: Subscription, params: KafkaParams, decoder: D) -> Self {
         let name = format!("kafka {}", subscription.topic_names().join(","));
-        DirectSource { name, subscription, params, running: None }
+        DirectSource { name, subscription, params, decoder: Arc::new(decoder), running: None }
     }
 
     fn running(&mut self) -> Result<&mut Running> {
@@ -74,7 +89,7 @@ impl DirectSource {
     }
 }
 
-impl Source<KafkaRecord> for DirectSource {
+impl<T: Data, D: Decoder<T>> Source<T> for DirectSource<D> {
     fn name(&self) -> String {
         self.name.clone()
     }
@@ -87,7 +102,8 @@ impl Source<KafkaRecord> for DirectSource {
         let first: Positions = starts.offsets.into();
         commit_starts(&planner, &partitions, &first, &starts.committed, &self.params)?;
         let assigned: Vec<_> = partitions.iter().cloned().zip(first.iter().copied()).collect();
-        let reader = Arc::new(Reader::new(&config, &assigned, &planner, &self.params)?);
+        let reader = Arc::new(Reader::new(&config, assigned.len(), &planner, &self.params)?);
+        let slots = reader.add(&assigned)?;
         let failing = context.clone();
         let fail: OnError = Arc::new(move |error| failing.fail(error));
         let committer = Committer::start(
@@ -100,30 +116,33 @@ impl Source<KafkaRecord> for DirectSource {
         )?;
         let outage = Outage::new(self.params.max_outage);
         let (context, planned) = (context.clone(), VecDeque::new());
-        self.running = Some(Running { context, planner, reader, committer, partitions, next: first, planned, outage });
+        self.running =
+            Some(Running { context, planner, reader, slots, committer, partitions, next: first, planned, outage });
         Ok(())
     }
 
-    fn batch(&mut self, time: Time) -> Result<Option<InputBatch<KafkaRecord>>> {
-        let timeout = self.params.planning_timeout;
+    fn batch(&mut self, time: Time) -> Result<Option<InputBatch<T>>> {
+        let KafkaParams { planning_timeout, max_records_per_task, .. } = self.params;
         let name = self.name.clone();
+        let decoder = Arc::clone(&self.decoder);
         let running = self.running()?;
-        let until = running.plan(&name, timeout)?;
-        let ranges: Arc<[OffsetRange]> = running
-            .partitions
-            .iter()
-            .zip(running.next.iter().zip(until.iter()))
-            .map(|(TopicPartition { topic, partition }, (&from, &until))| OffsetRange {
-                topic: Arc::clone(topic),
-                partition: *partition,
-                from,
-                until,
+        let until = running.plan(&name, planning_timeout)?;
+        let whole = running.partitions.iter().zip(&running.slots).zip(running.next.iter().zip(until.iter()));
+        let parts: Vec<_> = whole
+            .flat_map(|((TopicPartition { topic, partition }, slot), (&from, &until))| {
+                let range = OffsetRange { topic: Arc::clone(topic), partition: *partition, from, until };
+                let parts = range.cut(max_records_per_task);
+                let whole = (parts.len() > 1).then_some(from..until);
+                parts.into_iter().map(move |range| (slot, whole.clone(), range))
             })
             .collect();
-        let partitions = ranges.iter().enumerate().map(|(slot, range)| KafkaPartition {
+        let ranges: Arc<[OffsetRange]> = parts.iter().map(|(_, _, range)| range.clone()).collect();
+        let partitions = parts.into_iter().map(|(slot, whole, range)| KafkaPartition {
             reader: Arc::clone(&running.reader),
-            slot,
-            range: range.clone(),
+            slot: Arc::clone(slot),
+            range,
+            whole,
+            decoder: Arc::clone(&decoder),
         });
         let records = ranges.iter().map(OffsetRange::count).sum();
         let description = describe(&ranges);

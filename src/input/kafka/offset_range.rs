@@ -37,6 +37,21 @@ impl OffsetRange {
         u64::try_from(self.until - self.from).unwrap_or(0)
     }
 
+    /// The range in parts of at most this many offsets, of equal size up to one, in order.
+    pub(super) fn cut(self, most: Option<u64>) -> Vec<OffsetRange> {
+        let parts = most.map_or(1, |most| self.count().div_ceil(most));
+        if parts <= 1 {
+            return vec![self];
+        }
+        // In 128 bits, where the product has room.
+        let border = |part: u64| {
+            let offsets = u128::from(self.count()) * u128::from(part) / u128::from(parts);
+            self.from + i64::try_from(offsets).expect("a part of a count of offsets")
+        };
+        let part = |part| OffsetRange { from: border(part), until: border(part + 1), ..self.clone() };
+        (0..parts).map(part).collect()
+    }
+
     /// Whether there is nothing to read.
     pub fn is_empty(&self) -> bool {
         self.count() == 0
@@ -92,6 +107,20 @@ mod tests {
         assert_eq!(describe(&ranges[..1]), "");
         let many: Vec<_> = (0..10).map(|partition| range(partition, 0, 1)).collect();
         assert!(describe(&many).ends_with("lines/7 offsets 0..1, 2 more"));
+    }
+
+    #[test]
+    fn parts_of_a_range_are_even_and_join() {
+        let cut = |until, most: u64| -> Vec<_> {
+            range(0, 3, until).cut(Some(most)).iter().map(|r| (r.from, r.until)).collect()
+        };
+        assert_eq!(range(0, 3, 13).cut(None), [range(0, 3, 13)]);
+        assert_eq!(cut(13, 10), [(3, 13)]);
+        assert_eq!(cut(13, 9), [(3, 8), (8, 13)]);
+        assert_eq!(cut(13, 4), [(3, 6), (6, 9), (9, 13)]);
+        assert_eq!(cut(3, 4), [(3, 3)]);
+        assert_eq!(cut(6, 1), [(3, 4), (4, 5), (5, 6)]);
+        assert_eq!(range(0, 0, i64::MAX).cut(Some(1 << 62)).last().map(|r| r.until), Some(i64::MAX));
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub struct KafkaParams {
     pub(super) planning_timeout: Duration,
     pub(super) max_outage: Duration,
     pub(super) headers: bool,
+    pub(super) max_records_per_task: Option<u64>,
 }
 
 /// Settings of both clients, unless the program says otherwise.
@@ -93,6 +94,7 @@ impl KafkaParams {
             planning_timeout: Duration::from_secs(1),
             max_outage: Duration::from_secs(120),
             headers: true,
+            max_records_per_task: None,
         }
     }
 
@@ -155,6 +157,17 @@ impl KafkaParams {
         self
     }
 
+    /// Cuts what a batch reads of a topic partition into several partitions of its dataset, of at most this many
+    /// offsets each, so that a backlog is worked off by more than one task. Not cut unless set.
+    ///
+    /// The partition is still fetched in order by one connection; each task takes its part out of it and then decodes
+    /// and processes it beside the others. So as many parts as there are workers are in memory at a time.
+    #[must_use]
+    pub fn max_records_per_task(mut self, records: u64) -> Self {
+        self.max_records_per_task = Some(records);
+        self
+    }
+
     /// The group id.
     pub(super) fn group(&self) -> Result<&str> {
         self.group.as_deref().filter(|group| !group.is_empty()).ok_or_else(|| {
@@ -169,6 +182,9 @@ impl KafkaParams {
             if self.settings.contains_key(key) {
                 return Err(Error::new(ErrorKind::Config, format!("the Kafka setting {key} cannot be changed: {why}")));
             }
+        }
+        if self.max_records_per_task == Some(0) {
+            return Err(Error::new(ErrorKind::Config, "max_records_per_task is 0, the least is 1"));
         }
         let mut config = ClientConfig::new();
         for (key, value) in DEFAULTS {
@@ -260,6 +276,13 @@ mod tests {
         assert_eq!(fast.get("fetch.wait.max.ms"), Some("2"));
         assert_eq!(config.get("fetch.queue.backoff.ms"), Some("10"));
         assert_eq!(config.get("group.id"), Some("g"));
+    }
+
+    #[test]
+    fn a_task_has_to_read_something() {
+        let params = KafkaParams::new("b:1").group_id("g").max_records_per_task(0);
+        let error = params.client_config(Duration::from_secs(1)).unwrap_err();
+        assert_eq!(error.to_string(), "max_records_per_task is 0, the least is 1");
     }
 
     #[test]
