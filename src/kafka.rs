@@ -31,7 +31,8 @@ use crate::dstream::DStream;
 use crate::input::kafka::DirectSource;
 
 pub use crate::input::kafka::{
-    AutoOffsetReset, HasOffsetRanges, KafkaHeaders, KafkaParams, KafkaRecord, OffsetRange, Subscription, embedded,
+    AutoOffsetReset, CommitError, CommitHandle, FileOffsetStore, HasOffsetRanges, KafkaHeaders, KafkaParams,
+    KafkaRecord, OffsetRange, OffsetStore, Subscription, TopicPartition, TransactionOffsets, embedded,
 };
 
 /// Makes a stream of the records of Kafka topics. Spark's `KafkaUtils.createDirectStream`.

@@ -11,11 +11,12 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{self, Events, Planner, TopicPartition};
+use super::client::{self, Events, Planner};
 use super::native::{Headers, Message, Messages, PartitionQueue};
 use super::offset_range::OffsetRange;
 use super::params::KafkaParams;
 use super::record::{KafkaHeaders, KafkaRecord};
+use super::topic_partition::TopicPartition;
 use crate::dataset::{Emitter, ReadPartition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Time;
