@@ -6,7 +6,10 @@ pub(crate) mod kafka;
 mod queue;
 
 use std::any::Any;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::data::Data;
@@ -82,11 +85,33 @@ pub struct SourceContext {
     clock: Clock,
     batch_interval: Duration,
     on_error: OnError,
+    /// What inputs have claimed, and which.
+    claims: Arc<Mutex<BTreeMap<String, String>>>,
+}
+
+/// Something that an input has to itself, until this is dropped.
+#[derive(Debug)]
+pub struct Claim {
+    what: String,
+    claims: Arc<Mutex<BTreeMap<String, String>>>,
+}
+
+/// Another input has claimed the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The name of the other input.
+    pub by: String,
 }
 
 impl SourceContext {
     pub(crate) fn new(runtime: &Runtime, clock: &Clock, batch_interval: Duration, on_error: OnError) -> Self {
-        SourceContext { runtime: runtime.clone(), clock: clock.clone(), batch_interval, on_error }
+        SourceContext {
+            runtime: runtime.clone(),
+            clock: clock.clone(),
+            batch_interval,
+            on_error,
+            claims: Arc::default(),
+        }
     }
 
     /// A dataset of records in memory.
@@ -111,9 +136,32 @@ impl SourceContext {
         self.batch_interval
     }
 
+    /// Takes something that only one input of the context may use: the place that a group keeps of a partition, say.
+    /// It is taken until the claim is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Another input has it.
+    pub fn claim(&self, what: impl Into<String>, by: impl Into<String>) -> Result<Claim, Claimed> {
+        let what = what.into();
+        match self.claims.lock().unwrap_or_else(PoisonError::into_inner).entry(what.clone()) {
+            Entry::Occupied(taken) => Err(Claimed { by: taken.get().clone() }),
+            Entry::Vacant(free) => {
+                free.insert(by.into());
+                Ok(Claim { what, claims: Arc::clone(&self.claims) })
+            }
+        }
+    }
+
     /// Stops the context with an error that happened in the background.
     pub fn fail(&self, error: Error) {
         (self.on_error)(error);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.what);
     }
 }
 

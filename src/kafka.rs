@@ -33,8 +33,9 @@ use crate::error::Result;
 use crate::input::kafka::{decoded, records};
 
 pub use crate::input::kafka::{
-    AutoOffsetReset, FromKafka, HasOffsetRanges, KafkaHeaders, KafkaMessage, KafkaParams, KafkaRecord, OffsetRange,
-    Subscription, embedded,
+    AutoOffsetReset, CommitError, CommitHandle, FileOffsetStore, FromKafka, HasOffsetRanges, KafkaHeaders,
+    KafkaMessage, KafkaParams, KafkaRecord, OffsetRange, OffsetStore, Subscription, TopicPartition, TransactionOffsets,
+    embedded,
 };
 
 /// Makes a stream of the records of Kafka topics. Spark's `KafkaUtils.createDirectStream`.

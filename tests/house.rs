@@ -15,7 +15,7 @@ const ROOMS: [(&str, &[&str]); 8] = [
     ("exec", &[]),
     ("listener", &["event_loop"]),
     ("dataset", &["exec", "storage"]),
-    ("input", &["event_loop", "listener", "dataset", "exec"]),
+    ("input", &["event_loop", "storage", "listener", "dataset", "exec"]),
     ("dstream", &["exec", "storage", "dataset", "input", "listener"]),
     ("scheduler", &["event_loop", "listener", "dstream", "input", "exec"]),
 ];

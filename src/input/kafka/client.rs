@@ -7,23 +7,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::native::Commit;
+use super::native::{self, Commit};
 use super::params::KafkaParams;
+use super::topic_partition::TopicPartition;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Clock;
-
-/// One partition of one topic.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct TopicPartition {
-    pub(super) topic: Arc<str>,
-    pub(super) partition: i32,
-}
-
-impl std::fmt::Display for TopicPartition {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.topic, self.partition)
-    }
-}
 
 /// What librdkafka tells a client beside records.
 #[derive(Default)]
@@ -103,7 +91,7 @@ pub(super) fn take_error(consumer: &BaseConsumer<Events>) -> Option<String> {
 pub(super) struct Unanswered {
     /// One line, without the question.
     pub(super) why: String,
-    code: Option<RDKafkaErrorCode>,
+    pub(super) code: Option<RDKafkaErrorCode>,
     cause: Option<KafkaError>,
 }
 
@@ -210,20 +198,39 @@ impl Planner {
         Ok(read(of, &found))
     }
 
-    /// The committed offset of each partition, `None` where there is none.
-    pub(super) fn committed(&self, of: &[TopicPartition], timeout: Duration) -> Result<Offsets, Unanswered> {
+    /// What is committed for each partition, `None` where there is nothing.
+    pub(super) fn committed(
+        &self,
+        of: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Vec<Option<Committed>>, Unanswered> {
         let partitions = list(of.iter().map(|partition| (partition, Offset::Invalid)));
         let found = self.consumer.committed_offsets(partitions, timeout).map_err(|error| self.unanswered(error))?;
-        Ok(read(of, &found))
+        let Offsets { offsets, problem } = read(of, &found);
+        if let Some(why) = problem {
+            return Err(Unanswered { why, code: None, cause: None });
+        }
+        let with_metadata = of.iter().zip(offsets).map(|(partition, offset)| {
+            let metadata = native::metadata(&found, &partition.topic, partition.partition).unwrap_or_default().into();
+            Some(Committed { offset: offset?, metadata })
+        });
+        Ok(with_metadata.collect())
     }
 
-    /// Sends a commit.
+    /// Sends a commit, with something to recognise it by.
     pub(super) fn commit<'p>(
         &self,
         offsets: impl Iterator<Item = (&'p TopicPartition, i64)>,
+        metadata: &str,
     ) -> Result<Commit, RDKafkaErrorCode> {
         let offsets = list(offsets.map(|(partition, offset)| (partition, Offset::Offset(offset))));
+        offsets.elements().iter_mut().for_each(|element| element.set_metadata(metadata));
         Commit::send(&self.consumer, &offsets)
+    }
+
+    /// What tells one cluster from another: its id, or the addresses if it has told none.
+    pub(super) fn cluster(&self, timeout: Duration) -> String {
+        self.consumer.client().fetch_cluster_id(timeout).unwrap_or_else(|| self.brokers.clone())
     }
 
     /// The last thing that went wrong with the connections, since it was last asked.
@@ -238,6 +245,14 @@ impl Planner {
         };
         Unanswered { why, code: error.rdkafka_error_code(), cause: Some(error) }
     }
+}
+
+/// What a group has committed for a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Committed {
+    pub(super) offset: i64,
+    /// What the committer has put beside it.
+    pub(super) metadata: Box<[u8]>,
 }
 
 /// An answer with an offset for each partition that was asked about.

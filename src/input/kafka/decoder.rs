@@ -3,10 +3,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::client::TopicPartition;
 use super::message::KafkaMessage;
 use super::native::{Headers, Message, Messages};
 use super::record::{KafkaHeaders, KafkaRecord};
+use super::topic_partition::TopicPartition;
 use crate::error::Result;
 use crate::time::Time;
 

@@ -245,6 +245,16 @@ impl<'m> Iterator for Headers<'m> {
     }
 }
 
+/// The metadata of an offset. The `rdkafka` crate panics if it is no UTF-8, and anybody may have committed it.
+pub(super) fn metadata<'l>(list: &'l TopicPartitionList, topic: &str, partition: i32) -> Option<&'l [u8]> {
+    let name = CString::new(topic).ok()?;
+    // SAFETY: the list and the name are alive; librdkafka only reads them, and returns an element of the list or null.
+    let element = unsafe { c::rd_kafka_topic_partition_list_find(list.ptr(), name.as_ptr(), partition).as_ref() }?;
+    // SAFETY: librdkafka says that `metadata` points to `metadata_size` bytes, or is null; they live as long as the
+    // list, and nobody writes to them while it is lent.
+    unsafe { bytes(element.metadata, element.metadata_size) }
+}
+
 /// A commit on its way.
 pub(super) struct Commit {
     /// Gets the answer and nothing else.

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::record::serde_topic;
+use super::topic_partition::TopicPartition;
 use crate::data::Data;
 use crate::dataset::Dataset;
+use crate::error::{Error, ErrorKind, Result};
 
 /// The records of one topic partition that belong to one batch: those at offsets `from..until`.
 ///
@@ -55,6 +57,56 @@ impl OffsetRange {
     /// Whether there is nothing to read.
     pub fn is_empty(&self) -> bool {
         self.count() == 0
+    }
+
+    /// The partition whose records these are.
+    pub fn topic_partition(&self) -> TopicPartition {
+        TopicPartition { topic: Arc::clone(&self.topic), partition: self.partition }
+    }
+
+    /// The offset to store together with the results of this range, in the transaction that has found `stored`: the end
+    /// of the range, if `stored` is its start or nothing is stored yet. See
+    /// [`TransactionOffsets`](super::TransactionOffsets).
+    ///
+    /// In SQL, comparing and setting is one statement, and this is for when it has changed no row:
+    ///
+    /// ```sql
+    /// update offsets set next = :until where topic = :topic and partition = :partition and next = :from
+    /// ```
+    ///
+    /// Select what is stored then: nothing, and the offset that this returns is to be inserted, under a primary key of
+    /// topic and partition; or the offset of which the error tells.
+    ///
+    /// # Errors
+    ///
+    /// Something else is stored: the results of these records are in the table already, or those before them are not.
+    /// The transaction has to be rolled back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::kafka::OffsetRange;
+    ///
+    /// let range = OffsetRange { topic: "lines".into(), partition: 2, from: 3, until: 9 };
+    /// assert_eq!(range.advance(None)?, 9);
+    /// assert_eq!(range.advance(Some(3))?, 9);
+    /// assert_eq!(
+    ///     range.advance(Some(9)).unwrap_err().to_string(),
+    ///     "lines/2 offsets 3..9: the results go up to offset 9, and not 3: another stream or program writes them too"
+    /// );
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn advance(&self, stored: Option<i64>) -> Result<i64> {
+        match stored {
+            Some(stored) if stored != self.from => {
+                let message = format!(
+                    "{self}: the results go up to offset {stored}, and not {}: another stream or program writes them too",
+                    self.from
+                );
+                Err(Error::new(ErrorKind::Output, message))
+            }
+            _ => Ok(self.until),
+        }
     }
 }
 

@@ -11,11 +11,12 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{self, Events, Planner, TopicPartition};
+use super::client::{self, Events, Planner};
 use super::decoder::Decoder;
 use super::native::{Messages, PartitionQueue};
 use super::offset_range::OffsetRange;
 use super::params::KafkaParams;
+use super::topic_partition::TopicPartition;
 use crate::dataset::{Emitter, ReadPartition};
 use crate::error::{Error, ErrorKind, Result};
 

@@ -9,6 +9,7 @@ use rdkafka::producer::BaseRecord;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::embedded::EmbeddedBroker;
+use super::group_offsets::GroupOffsets;
 use super::*;
 use crate::data::Partitions;
 use crate::exec::{MemoryStore, PoolExecutor, Runtime};
@@ -72,6 +73,12 @@ impl Stream {
         self.source.stop(Duration::from_secs(10)).unwrap();
         assert!(self.errors.try_recv().is_err());
     }
+}
+
+/// The offsets of the group, as another program has them.
+fn group_offsets(params: &KafkaParams) -> GroupOffsets {
+    let planner = Planner::new(params, &params.client_config(Duration::from_secs(1)).unwrap()).unwrap();
+    GroupOffsets::new(Arc::new(planner), Duration::from_secs(10))
 }
 
 fn values(batch: &InputBatch<KafkaRecord>) -> Vec<Vec<String>> {
@@ -461,9 +468,7 @@ fn partitions_that_were_added_are_read_from_their_beginning() {
     broker.send("b", numbers(0..2)).unwrap();
     let params = params(&broker).auto_offset_reset(AutoOffsetReset::Latest);
     // As if there had been no partition 1 when the group committed.
-    let planner = Planner::new(&params, &params.client_config(Duration::from_secs(1)).unwrap()).unwrap();
-    let first = TopicPartition { topic: "a".into(), partition: 0 };
-    committer::commit_now(&planner, [(&first, 1)].into_iter(), Duration::from_secs(10)).unwrap();
+    group_offsets(&params).commit(&[(TopicPartition::new("a", 0), 1)]).unwrap();
     let mut stream = start(&["a", "b"], params);
     assert_eq!(ranges(&stream.batch()), ["a/0 offsets 1..1", "a/1 offsets 0..1", "b/0 offsets 2..2"]);
     stream.stop();
@@ -532,7 +537,7 @@ fn nothing_is_lost_or_doubled_while_records_arrive() {
 fn reader(params: &KafkaParams) -> (Arc<Planner>, Arc<Reader>, Arc<Slot>) {
     let config = params.client_config(Duration::from_secs(1)).unwrap();
     let planner = Arc::new(Planner::new(params, &config).unwrap());
-    let only = (TopicPartition { topic: "a".into(), partition: 0 }, 0);
+    let only = (TopicPartition::new("a", 0), 0);
     let reader = Arc::new(Reader::new(&config, 1, &planner, params).unwrap());
     let slot = reader.add(&[only]).unwrap().remove(0);
     (planner, reader, slot)
