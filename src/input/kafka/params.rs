@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
+use crate::brokers::check_settings;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where a stream starts in a partition for which its group has committed no offset: Kafka's `auto.offset.reset`.
@@ -165,11 +166,7 @@ impl KafkaParams {
 
     /// The configuration of a client of a stream with this batch interval.
     pub(super) fn client_config(&self, batch_interval: Duration) -> Result<ClientConfig> {
-        for (key, why) in REFUSED {
-            if self.settings.contains_key(key) {
-                return Err(Error::new(ErrorKind::Config, format!("the Kafka setting {key} cannot be changed: {why}")));
-            }
-        }
+        check_settings(&self.settings, &REFUSED)?;
         let mut config = ClientConfig::new();
         for (key, value) in DEFAULTS {
             config.set(key, value);
