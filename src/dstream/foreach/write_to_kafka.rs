@@ -51,9 +51,12 @@ impl<T: Data> DStream<T> {
     /// ```
     #[track_caller]
     pub fn write_to_kafka(&self, params: ProducerParams, f: impl Fn(&T) -> ProducerRecord<'_> + Send + Sync + 'static) {
-        match Producer::new(params) {
-            Ok(producer) => self.output("write_to_kafka", move |batch, _| batch.write_to_kafka(&producer, &f)),
-            Err(error) => self.graph.mistake(Location::caller(), format!("write_to_kafka: {error}")),
+        let producer = Producer::new(params);
+        if let Err(error) = &producer {
+            self.graph.mistake(Location::caller(), format!("write_to_kafka: {error}"));
         }
+        self.output("write_to_kafka", move |batch, _| {
+            batch.write_to_kafka(producer.as_ref().map_err(Clone::clone)?, &f)
+        });
     }
 }

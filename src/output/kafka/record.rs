@@ -9,7 +9,8 @@ use crate::time::Time;
 /// A record on its way to Kafka. Kafka's `ProducerRecord`.
 ///
 /// Topic, key, value and headers are borrowed where they can be: of a `&str` nothing is copied before librdkafka takes
-/// the record.
+/// the record. What a closure has captured it cannot lend, so the name of a topic in a variable is cloned:
+/// `ProducerRecord::new(topic.clone(), value)`.
 ///
 /// # Examples
 ///
