@@ -1,4 +1,4 @@
-//! Kafka: the direct stream, its records and offsets, and a broker inside the process for demos and tests.
+//! Kafka: the direct stream, its records and offsets, the output, and a broker inside the process for demos and tests.
 //!
 //! # Examples
 //!
@@ -37,6 +37,7 @@ pub use crate::input::kafka::{
     KafkaMessage, KafkaParams, KafkaRecord, OffsetRange, OffsetStore, Subscription, TopicPartition, TransactionOffsets,
     embedded,
 };
+pub use crate::output::kafka::{Delivery, Producer, ProducerParams, ProducerRecord, RecordBytes};
 
 /// Makes a stream of the records of Kafka topics. Spark's `KafkaUtils.createDirectStream`.
 ///

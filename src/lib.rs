@@ -57,6 +57,8 @@
 //! # Features
 //!
 //! - `kafka` (default): the Kafka input. Compiles librdkafka, which takes gcc, g++ and make.
+#[cfg(feature = "kafka")]
+mod brokers;
 mod codec;
 mod config;
 mod context;
@@ -71,6 +73,8 @@ mod input;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod listener;
+#[cfg(feature = "kafka")]
+mod output;
 pub mod prelude;
 mod scheduler;
 mod storage;

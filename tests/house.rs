@@ -9,14 +9,16 @@ use std::path::{Path, PathBuf};
 const GROUND: [&str; 5] = ["error", "id", "data", "codec", "time"];
 
 /// The rooms above the ground, and the rooms that each may use besides it.
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 10] = [
     ("event_loop", &[]),
     ("storage", &[]),
     ("exec", &[]),
     ("listener", &["event_loop"]),
-    ("dataset", &["exec", "storage"]),
-    ("input", &["event_loop", "storage", "listener", "dataset", "exec"]),
-    ("dstream", &["exec", "storage", "dataset", "input", "listener"]),
+    ("brokers", &[]),
+    ("output", &["brokers"]),
+    ("dataset", &["exec", "storage", "output"]),
+    ("input", &["event_loop", "storage", "listener", "brokers", "output", "dataset", "exec"]),
+    ("dstream", &["exec", "storage", "output", "dataset", "input", "listener"]),
     ("scheduler", &["event_loop", "listener", "dstream", "input", "exec"]),
 ];
 

@@ -1,8 +1,7 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
@@ -10,65 +9,17 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::native::{self, Commit};
 use super::params::KafkaParams;
 use super::topic_partition::TopicPartition;
+use crate::brokers::{not_accepted, text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Clock;
 
-/// What librdkafka tells a client beside records.
-#[derive(Default)]
-pub(super) struct Events {
-    last_error: Mutex<Option<String>>,
-}
-
-impl Events {
-    /// The last thing that went wrong with the connections, since it was last asked.
-    pub(super) fn take_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl ClientContext for Events {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-                tracing::error!(target: "librdkafka", facility, "{message}");
-            }
-            // A broker that goes away is said here many times over; the stream says it once.
-            _ => tracing::debug!(target: "librdkafka", facility, ?level, "{message}"),
-        }
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        tracing::debug!(target: "librdkafka", "{}", String::from_utf8_lossy(statistics));
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, "{reason}");
-        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        // "All brokers are down" follows the reason why and says less.
-        if last.is_none() || error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *last = Some(reason.to_string());
-        }
-    }
-}
+pub(super) use crate::brokers::Events;
 
 impl ConsumerContext for Events {}
 
-/// Says what librdkafka's error means, without its wrapping.
-fn text(error: &KafkaError) -> String {
-    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
-}
-
 /// Creates a client. No connection is made yet.
 pub(super) fn create(config: &ClientConfig) -> Result<Arc<BaseConsumer<Events>>> {
-    config.create_with_context(Events::default()).map(Arc::new).map_err(|error| match error {
-        // Without the value: it can be a password.
-        KafkaError::ClientConfig(_, why, key, _) => {
-            Error::new(ErrorKind::Config, format!("the Kafka setting {key} is not accepted: {why}"))
-        }
-        error => {
-            Error::new(ErrorKind::Config, format!("no Kafka client with these settings: {error}")).caused_by(error)
-        }
-    })
+    config.create_with_context(Events::default()).map(Arc::new).map_err(not_accepted)
 }
 
 /// Lets librdkafka tell a client what it has to, without waiting.

@@ -6,6 +6,7 @@ use rdkafka::ClientConfig;
 
 use super::commit_handle::CommitHandle;
 use super::offset_store::OffsetStore;
+use crate::brokers::check_settings;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where a stream starts in a partition for which its group has committed no offset: Kafka's `auto.offset.reset`.
@@ -231,11 +232,7 @@ impl KafkaParams {
 
     /// The configuration of a client of a stream with this batch interval.
     pub(super) fn client_config(&self, batch_interval: Duration) -> Result<ClientConfig> {
-        for (key, why) in REFUSED {
-            if self.settings.contains_key(key) {
-                return Err(Error::new(ErrorKind::Config, format!("the Kafka setting {key} cannot be changed: {why}")));
-            }
-        }
+        check_settings(&self.settings, &REFUSED)?;
         if self.max_records_per_task == Some(0) {
             return Err(Error::new(ErrorKind::Config, "max_records_per_task is 0, the least is 1"));
         }
