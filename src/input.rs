@@ -9,10 +9,12 @@ use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
+use crate::backpressure::RateLimit;
 use crate::data::Data;
 use crate::dataset::{Dataset, ReadPartition};
 use crate::error::{Error, OnError, Result};
 use crate::exec::Runtime;
+use crate::id::StreamId;
 use crate::time::{Clock, Time};
 
 pub use queue::QueueSource;
@@ -75,18 +77,29 @@ pub struct InputBatch<T> {
     pub description: String,
 }
 
-/// What a source needs of the engine.
+/// What a source needs of the engine. Each has its own.
 #[derive(Clone)]
 pub struct SourceContext {
     runtime: Runtime,
     clock: Clock,
     batch_interval: Duration,
+    rate_limit: RateLimit,
     on_error: OnError,
 }
 
+/// Makes the context of the source of a stream.
+pub(crate) type ContextOf<'a> = &'a dyn Fn(StreamId, &str) -> Result<SourceContext>;
+
 impl SourceContext {
     pub(crate) fn new(runtime: &Runtime, clock: &Clock, batch_interval: Duration, on_error: OnError) -> Self {
-        SourceContext { runtime: runtime.clone(), clock: clock.clone(), batch_interval, on_error }
+        let rate_limit = RateLimit::new(None, batch_interval);
+        SourceContext { runtime: runtime.clone(), clock: clock.clone(), batch_interval, rate_limit, on_error }
+    }
+
+    /// The same with a limit for its source.
+    #[must_use]
+    pub(crate) fn limited_by(self, rate_limit: RateLimit) -> Self {
+        SourceContext { rate_limit, ..self }
     }
 
     /// A dataset of records in memory.
@@ -109,6 +122,58 @@ impl SourceContext {
     /// The time between two batches.
     pub fn batch_interval(&self) -> Duration {
         self.batch_interval
+    }
+
+    /// How many records the source may plan: back-pressure. A source that heeds it has no larger batches than the
+    /// program can process; what it leaves out comes with later ones.
+    ///
+    /// # Examples
+    ///
+    /// A source of numbers that counts as fast as the program can follow:
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use tidemill::{Backpressure, InputBatch, RateLimit, Source, SourceContext};
+    ///
+    /// #[derive(Default)]
+    /// struct Counting {
+    ///     next: u64,
+    ///     context: Option<(SourceContext, RateLimit)>,
+    /// }
+    ///
+    /// impl Source<u64> for Counting {
+    ///     fn name(&self) -> String {
+    ///         "counting".to_string()
+    ///     }
+    ///
+    ///     fn start(&mut self, context: &SourceContext) -> Result<()> {
+    ///         self.context = Some((context.clone(), context.rate_limit()));
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn batch(&mut self, _: Time) -> Result<Option<InputBatch<u64>>> {
+    ///         let Some((context, limit)) = &mut self.context else { return Ok(None) };
+    ///         let records = limit.next_batch().unwrap_or(1_000_000);
+    ///         let numbers = (self.next..self.next + records).collect();
+    ///         self.next += records;
+    ///         let dataset = context.dataset(vec![numbers]);
+    ///         Ok(Some(InputBatch { dataset, records, description: format!("up to {}", self.next) }))
+    ///     }
+    /// }
+    ///
+    /// let context = StreamingContext::builder("counting")
+    ///     .batch_interval(std::time::Duration::from_millis(10))
+    ///     .backpressure(Backpressure::pid().initial_rate(5000.0))
+    ///     .build()?;
+    /// let (send, counts) = std::sync::mpsc::channel();
+    /// context.input(Counting::default()).foreach_batch(move |numbers, _| send.send(numbers.count()?).map_err(Error::user));
+    /// context.start()?;
+    /// assert_eq!(counts.recv()?, 50);
+    /// context.stop(Stop::Now)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn rate_limit(&self) -> RateLimit {
+        self.rate_limit.clone()
     }
 
     /// Stops the context with an error that happened in the background.

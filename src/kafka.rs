@@ -31,7 +31,8 @@ use crate::dstream::DStream;
 use crate::input::kafka::DirectSource;
 
 pub use crate::input::kafka::{
-    AutoOffsetReset, HasOffsetRanges, KafkaHeaders, KafkaParams, KafkaRecord, OffsetRange, Subscription, embedded,
+    AutoOffsetReset, HasOffsetRanges, KafkaHeaders, KafkaParams, KafkaRecord, OffsetRange, PerPartitionConfig,
+    Subscription, embedded,
 };
 
 /// Makes a stream of the records of Kafka topics. Spark's `KafkaUtils.createDirectStream`.

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 const GROUND: [&str; 5] = ["error", "id", "data", "codec", "time"];
 
 /// The rooms above the ground, and the rooms that each may use besides it.
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 9] = [
     ("event_loop", &[]),
     ("storage", &[]),
     ("exec", &[]),
     ("listener", &["event_loop"]),
     ("dataset", &["exec", "storage"]),
-    ("input", &["event_loop", "listener", "dataset", "exec"]),
+    ("backpressure", &["listener"]),
+    ("input", &["event_loop", "listener", "dataset", "exec", "backpressure"]),
     ("dstream", &["exec", "storage", "dataset", "input", "listener"]),
     ("scheduler", &["event_loop", "listener", "dstream", "input", "exec"]),
 ];

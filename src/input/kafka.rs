@@ -10,6 +10,7 @@
 mod client;
 mod committer;
 pub mod embedded;
+mod limits;
 mod native;
 mod offset_range;
 mod params;
@@ -30,6 +31,7 @@ use super::{InputBatch, Source, SourceContext};
 use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::time::{Clock, Time};
 
+pub use limits::PerPartitionConfig;
 pub use offset_range::{HasOffsetRanges, OffsetRange};
 pub use params::{AutoOffsetReset, KafkaParams, Subscription};
 pub use record::{KafkaHeaders, KafkaRecord};

@@ -45,6 +45,8 @@ pub struct BatchInfo {
     pub time: Time,
     /// What each input planned for it.
     pub inputs: Vec<InputInfo>,
+    /// When its planning began: at its time, or later if too many batches waited.
+    pub planned: Time,
     /// When its jobs were handed to the scheduler.
     pub submitted: Time,
     /// When its first job began.
@@ -56,8 +58,14 @@ pub struct BatchInfo {
 }
 
 impl BatchInfo {
-    pub(crate) fn new(time: Time, inputs: Vec<InputInfo>, submitted: Time, outputs: Vec<OutputInfo>) -> Self {
-        BatchInfo { time, inputs, submitted, started: None, ended: None, outputs }
+    pub(crate) fn new(
+        time: Time,
+        inputs: Vec<InputInfo>,
+        planned: Time,
+        submitted: Time,
+        outputs: Vec<OutputInfo>,
+    ) -> Self {
+        BatchInfo { time, inputs, planned, submitted, started: None, ended: None, outputs }
     }
 
     /// How many records the inputs delivered.
@@ -65,9 +73,9 @@ impl BatchInfo {
         self.inputs.iter().map(|input| input.records).sum()
     }
 
-    /// How long the batch waited between being planned and being run.
+    /// How long the batch waited: from its time until it was planned, and then until it was run.
     pub fn scheduling_delay(&self) -> Option<Duration> {
-        Some(self.started? - self.submitted)
+        Some((self.planned - self.time) + (self.started? - self.submitted))
     }
 
     /// How long its jobs took.
@@ -75,9 +83,9 @@ impl BatchInfo {
         Some(self.ended? - self.started?)
     }
 
-    /// How long it took from being planned to the end of its last job.
+    /// How long it waited and how long its jobs took.
     pub fn total_delay(&self) -> Option<Duration> {
-        Some(self.ended? - self.submitted)
+        Some(self.scheduling_delay()? + self.processing_delay()?)
     }
 }
 

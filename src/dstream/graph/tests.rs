@@ -10,6 +10,7 @@ use super::*;
 use crate::context::StreamingContext;
 use crate::dstream::DStream;
 use crate::input::QueueSource;
+use crate::input::SourceContext;
 use crate::time::Clock;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -45,7 +46,7 @@ impl Graph {
         let mut graph = self.builder.finish(1, Arc::new(never)).unwrap();
         graph.begin(Time::ZERO, remember);
         let context = SourceContext::new(&self.runtime, &Clock::system(), SECOND, Arc::new(never));
-        graph.start_inputs(&context).unwrap();
+        graph.start_inputs(&|_, _| Ok(context.clone())).unwrap();
         graph
     }
 }
