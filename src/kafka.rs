@@ -34,8 +34,8 @@ use crate::input::kafka::{decoded, records};
 
 pub use crate::input::kafka::{
     AutoOffsetReset, CommitError, CommitHandle, FileOffsetStore, FromKafka, HasOffsetRanges, KafkaHeaders,
-    KafkaMessage, KafkaParams, KafkaRecord, OffsetRange, OffsetStore, Subscription, TopicPartition, TransactionOffsets,
-    embedded,
+    KafkaMessage, KafkaParams, KafkaRecord, OffsetRange, OffsetStore, PerPartitionConfig, Subscription, TopicPartition,
+    TransactionOffsets, embedded,
 };
 pub use crate::output::kafka::{Delivery, Producer, ProducerParams, ProducerRecord, RecordBytes};
 

@@ -14,6 +14,7 @@ mod decoder;
 pub mod embedded;
 mod file_offsets;
 mod group_offsets;
+mod limits;
 mod message;
 mod native;
 mod offset_range;
@@ -44,6 +45,7 @@ use crate::time::{Clock, Time};
 
 pub use commit_handle::CommitHandle;
 pub use file_offsets::FileOffsetStore;
+pub use limits::PerPartitionConfig;
 pub use message::{FromKafka, KafkaMessage};
 pub use offset_range::{HasOffsetRanges, OffsetRange};
 pub use offset_store::{CommitError, OffsetStore};
