@@ -584,3 +584,113 @@ fn a_question_that_is_refused_makes_the_batch_empty() {
     assert_eq!(batches.find(|records| *records > 0), Some(1));
     stream.stop();
 }
+
+#[test]
+fn two_streams_of_a_context_cannot_share_a_place() {
+    let broker = broker(&[("a", 1), ("b", 1)]);
+    let (context, _errors) = context_of(1);
+    let start = |topics: &[&str], params: KafkaParams| {
+        let mut source = DirectSource::new(Subscription::topics(topics.iter().copied()), params);
+        source.start(&context).map(|()| source)
+    };
+    let mut first = start(&["a", "b"], params(&broker)).unwrap();
+    let error = start(&["b"], params(&broker)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert_eq!(
+        error.to_string(),
+        "kafka a,b and kafka b keep their place in b/0 both in group g, and would overwrite each other's: give each \
+         stream a group id, or an offset store, of its own"
+    );
+    // The same brokers, by another name.
+    let port = broker.bootstrap_servers().replace("127.0.0.1", "localhost");
+    assert!(start(&["b"], KafkaParams::new(port).group_id("g")).is_err());
+    start(&["b"], params(&broker).group_id("other")).unwrap().stop(Duration::from_secs(10)).unwrap();
+    start(&["b"], params(&broker).commit_never()).unwrap().stop(Duration::from_secs(10)).unwrap();
+    first.stop(Duration::from_secs(10)).unwrap();
+    start(&["b"], params(&broker)).unwrap().stop(Duration::from_secs(10)).unwrap();
+}
+
+#[test]
+fn streams_of_two_clusters_may_share_a_group() {
+    let (one, two) = (broker(&[("a", 1)]), broker(&[("a", 1)]));
+    let (context, _errors) = context_of(1);
+    let mut sources = [&one, &two].map(|broker| DirectSource::new(Subscription::topics(["a"]), params(broker)));
+    sources.iter_mut().for_each(|source| source.start(&context).unwrap());
+    sources.iter_mut().for_each(|source| source.stop(Duration::from_secs(10)).unwrap());
+}
+
+/// Another program commits to the group of a stream, as often as the stream does. Returns what the stream says.
+fn error_of_two_who_commit(mark: &str) -> String {
+    let broker = broker(&[("a", 1)]);
+    let mut stream = start(&["a"], params(&broker));
+    let config = params(&broker).client_config(Duration::from_secs(1)).unwrap();
+    let planner = Planner::new(&params(&broker), &config).unwrap();
+    let place = TopicPartition::new("a", 0);
+    let clock = Clock::system();
+    let patience = clock.now() + Duration::from_secs(60);
+    loop {
+        let mut commit = planner.commit([(&place, 1_000_000)].into_iter(), mark).unwrap();
+        assert_eq!(commit.outcome(Duration::from_secs(10)), Some(Ok(())));
+        broker.send("a", ["x"]).unwrap();
+        stream.batch();
+        stream.completed();
+        // It looks once a second.
+        if let Ok(error) = stream.errors.recv_timeout(Duration::from_millis(20)) {
+            return error.to_string();
+        }
+        assert!(clock.now() < patience);
+    }
+}
+
+#[test]
+fn somebody_else_who_commits_to_the_group_is_noticed() {
+    let error = error_of_two_who_commit("tidemill pid 1 x");
+    assert!(error.starts_with("kafka a: group g could not commit its offsets a/0: "), "{error}");
+    let what = "another stream or program commits to group g: in a/0 this stream has committed ";
+    assert!(error.contains(what), "{error}");
+    let found = ", and the group now has 1000000, committed by `tidemill pid 1 x`; give each of them a group id of \
+                 its own, and reset offsets only while no stream uses them; after a restart";
+    assert!(error.contains(found), "{error}");
+}
+
+#[test]
+fn a_tool_that_resets_the_group_is_noticed() {
+    let error = error_of_two_who_commit("");
+    assert!(error.contains(", and the group now has 1000000; give each of them a group id"), "{error}");
+}
+
+#[test]
+fn what_the_group_had_before_is_nobody_elses() {
+    let broker = broker(&[("a", 2)]);
+    let partitions = [TopicPartition::new("a", 0), TopicPartition::new("a", 1)];
+    let before = group_offsets(&params(&broker));
+    before.load(&partitions).unwrap();
+    before.commit(&[(partitions[0].clone(), 5), (partitions[1].clone(), 6)]).unwrap();
+    let now = group_offsets(&params(&broker));
+    assert_eq!(now.load(&partitions).unwrap(), [Some(5), Some(6)]);
+    now.look_at_once();
+    now.commit(&[(partitions[0].clone(), 7)]).unwrap();
+    now.look_at_once();
+    now.commit(&[(partitions[0].clone(), 8), (partitions[1].clone(), 8)]).unwrap();
+    before.look_at_once();
+    let error = before.commit(&[(partitions[1].clone(), 9)]).unwrap_err();
+    assert!(matches!(&error, CommitError::Refused(error) if error.to_string().contains("has committed 6, and")));
+}
+
+#[test]
+fn a_group_with_members_is_said_to_have_some() {
+    let broker = broker(&[("a", 1)]);
+    for code in [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+    ] {
+        broker.cluster().request_errors(RDKafkaApiKey::OffsetCommit, &[code; 20]);
+        let error = try_start(&["a"], params(&broker)).map(|_| ()).unwrap_err().to_string();
+        assert!(error.starts_with("group g cannot commit the offsets at which it starts: "), "{error}");
+        let said = ": group g has members, so another consumer has joined it, which this stream does not; give the \
+                    stream a group id of its own";
+        assert!(error.ends_with(said), "{error}");
+        broker.cluster().clear_request_errors(RDKafkaApiKey::OffsetCommit);
+    }
+}
