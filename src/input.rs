@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::data::Data;
 use crate::dataset::{Dataset, ReadPartition};
-use crate::error::{Error, OnError, Result};
+use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::Runtime;
 use crate::time::{Clock, Time};
 
@@ -96,13 +96,6 @@ pub struct Claim {
     claims: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
-/// Another input has claimed the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claimed {
-    /// The name of the other input.
-    pub by: String,
-}
-
 impl SourceContext {
     pub(crate) fn new(runtime: &Runtime, clock: &Clock, batch_interval: Duration, on_error: OnError) -> Self {
         SourceContext {
@@ -141,13 +134,16 @@ impl SourceContext {
     ///
     /// # Errors
     ///
-    /// Another input has it.
-    pub fn claim(&self, what: impl Into<String>, by: impl Into<String>) -> Result<Claim, Claimed> {
-        let what = what.into();
+    /// Another input has it; the error names both.
+    pub fn claim(&self, what: impl Into<String>, by: impl Into<String>) -> Result<Claim> {
+        let (what, by) = (what.into(), by.into());
         match self.claims.lock().unwrap_or_else(PoisonError::into_inner).entry(what.clone()) {
-            Entry::Occupied(taken) => Err(Claimed { by: taken.get().clone() }),
+            Entry::Occupied(taken) => {
+                let message = format!("{} and {by} both want {what}", taken.get());
+                Err(Error::new(ErrorKind::Config, message))
+            }
             Entry::Vacant(free) => {
-                free.insert(by.into());
+                free.insert(by);
                 Ok(Claim { what, claims: Arc::clone(&self.claims) })
             }
         }

@@ -96,7 +96,7 @@ impl Source<KafkaRecord> for DirectSource {
         let config = self.params.client_config(context.batch_interval())?;
         let planner = Arc::new(Planner::new(&self.params, &config)?);
         let partitions: Arc<[TopicPartition]> = find_partitions(&planner, &self.subscription, &self.params)?.into();
-        let mut place = Place::new(&self.name, &mut self.params, &planner, context)?;
+        let mut place = Place::new(&self.name, &mut self.params, &planner, context);
         let kept = place.load(&partitions)?;
         let first: Positions = find_starts(&planner, &partitions, &kept, &place.name(), &self.params)?.into();
         place.begin(&partitions, &kept, &first)?;

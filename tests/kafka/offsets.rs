@@ -138,7 +138,7 @@ fn two_streams_with_one_group_do_not_start() {
     }
     let error = context.start().unwrap_err().to_string();
     assert!(error.contains("offsets.rs:"), "{error}");
-    assert!(error.contains("keep their place in numbers/0 both in group shared"), "{error}");
+    assert!(error.contains("both want the place in numbers/0 that group shared keeps"), "{error}");
 }
 
 /// Two programs, or two contexts: nobody can keep the second from starting. Both are right to fail, one has to.

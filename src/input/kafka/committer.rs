@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -90,6 +90,7 @@ impl Committer {
             refreshed: clock.now(),
             committed,
             wanted: BTreeMap::new(),
+            done: Arc::default(),
             waiting: Vec::new(),
             is_answered: true,
             max_outage,
@@ -157,7 +158,9 @@ struct Work {
     committed: BTreeMap<TopicPartition, i64>,
     /// What it is to have, where that is something else.
     wanted: BTreeMap<TopicPartition, i64>,
-    /// Who waits for the outcome of that.
+    /// Up to where the stream is done, as it was told last.
+    done: Positions,
+    /// Who waits for the outcome of what is wanted.
     waiting: Vec<Asked>,
     /// Whether somebody hears of the outcome for all that is wanted.
     is_answered: bool,
@@ -199,7 +202,13 @@ impl Work {
         }
         if let Some(Progress { partitions, positions }) = newest {
             self.is_answered = false;
-            self.wanted.extend(partitions.iter().cloned().zip(positions.iter().copied()));
+            for (n, (partition, position)) in partitions.iter().zip(positions.iter()).enumerate() {
+                // Few of many have moved, and a failure to commit the others would have ended the stream.
+                if self.done.get(n) != Some(position) {
+                    self.wanted.insert(partition.clone(), *position);
+                }
+            }
+            self.done = positions;
         }
     }
 
@@ -266,7 +275,7 @@ impl Work {
         Ok(())
     }
 
-    fn attempt(&self) -> std::sync::MutexGuard<'_, Attempt> {
+    fn attempt(&self) -> MutexGuard<'_, Attempt> {
         self.shared.attempt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

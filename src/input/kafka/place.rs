@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,40 +16,38 @@ use crate::input::{Claim, SourceContext};
 pub(super) struct Place {
     stream: String,
     store: Arc<dyn OffsetStore>,
-    /// Of the brokers at which the offsets mean something.
-    brokers: String,
+    /// In which Kafka cluster the store is, if it is there.
+    cluster: String,
     commits: Commits,
     start_timeout: Duration,
     max_outage: Duration,
     context: SourceContext,
     /// That no other stream of the context commits for the same partitions.
-    claims: Vec<Claim>,
+    claims: BTreeMap<TopicPartition, Claim>,
     committer: Option<Committer>,
 }
 
 impl Place {
     /// The place of a stream that starts. Takes the store of the parameters, so that it goes with the stream.
-    pub(super) fn new(
-        stream: &str,
-        params: &mut KafkaParams,
-        planner: &Arc<Planner>,
-        context: &SourceContext,
-    ) -> Result<Self> {
-        let store = match params.store.take() {
-            Some(store) => store,
-            None => Arc::new(GroupOffsets::new(Arc::clone(planner), params.start_timeout)),
+    pub(super) fn new(stream: &str, params: &mut KafkaParams, planner: &Arc<Planner>, context: &SourceContext) -> Self {
+        let (store, cluster): (Arc<dyn OffsetStore>, _) = match params.store.take() {
+            Some(store) => (store, String::new()),
+            None => {
+                let store = GroupOffsets::new(Arc::clone(planner), params.start_timeout);
+                (Arc::new(store), format!(" at {}", planner.cluster(params.start_timeout)))
+            }
         };
-        Ok(Place {
+        Place {
             stream: stream.to_string(),
             store,
-            brokers: planner.cluster(params.start_timeout),
+            cluster,
             commits: params.commits.clone(),
             start_timeout: params.start_timeout,
             max_outage: params.max_outage,
             context: context.clone(),
-            claims: Vec::new(),
+            claims: BTreeMap::new(),
             committer: None,
-        })
+        }
     }
 
     /// What the store is called in errors.
@@ -83,16 +82,12 @@ impl Place {
         }
         let store = self.store.name();
         for partition in partitions {
-            let what = format!("{partition} in {store} ({})", self.brokers);
-            let claim = self.context.claim(what, &self.stream).map_err(|taken| {
-                let message = format!(
-                    "{} and {} keep their place in {partition} both in {store}, and would overwrite each other's: give \
-                     each stream a group id, or an offset store, of its own",
-                    taken.by, self.stream
-                );
+            let Entry::Vacant(new) = self.claims.entry(partition.clone()) else { continue };
+            let what = format!("the place in {partition} that {store} keeps{}", self.cluster);
+            new.insert(self.context.claim(what, &self.stream).map_err(|taken| {
+                let message = format!("{taken}: give each stream a group id, or an offset store, of its own");
                 Error::new(ErrorKind::Config, message)
-            })?;
-            self.claims.push(claim);
+            })?);
         }
         Ok(())
     }
