@@ -1,12 +1,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, SendError, Sender, bounded};
 
-use super::committer::Request;
+use super::committer::{OwnThread, Request};
 use super::offset_range::OffsetRange;
 use super::topic_partition::TopicPartition;
 use crate::error::{Error, ErrorKind, Result, guarded};
@@ -72,7 +71,7 @@ struct Stream {
     name: String,
     partitions: HashSet<TopicPartition>,
     requests: Sender<Request>,
-    committer: Option<ThreadId>,
+    committer: OwnThread,
     patience: Duration,
 }
 
@@ -133,7 +132,7 @@ impl CommitHandle {
         let (name, patience) = {
             let link = self.link();
             let stream = link.stream()?;
-            if stream.committer == Some(thread::current().id()) {
+            if stream.committer.is_current() {
                 let message = format!(
                     "{}: a callback of a commit cannot wait for another commit, which it holds up: use `commit_async`",
                     stream.name
@@ -179,7 +178,7 @@ impl CommitHandle {
         &self,
         stream: &str,
         requests: Sender<Request>,
-        committer: Option<ThreadId>,
+        committer: OwnThread,
         patience: Duration,
     ) -> Result<()> {
         let mut link = self.link();

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::ThreadId;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
@@ -60,6 +60,18 @@ struct Shared {
     /// Nobody waits any longer.
     abandoned: AtomicBool,
     attempt: Mutex<Attempt>,
+    thread: OwnThread,
+}
+
+/// The thread of a committer.
+#[derive(Clone, Default)]
+pub(super) struct OwnThread(Arc<OnceLock<ThreadId>>);
+
+impl OwnThread {
+    /// Whether the caller runs on it.
+    pub(super) fn is_current(&self) -> bool {
+        self.0.get() == Some(&thread::current().id())
+    }
 }
 
 /// What is being committed.
@@ -99,6 +111,7 @@ impl Committer {
         };
         let body = move || {
             let shared = Arc::clone(&work.shared);
+            shared.thread.0.get_or_init(|| thread::current().id());
             let outcome = work.run(&incoming);
             // Told before the store goes, which can take time. There is room for the one message.
             let _ = done.send(outcome.clone());
@@ -120,8 +133,8 @@ impl Committer {
     }
 
     /// The thread on which stores and callbacks run.
-    pub(super) fn thread(&self) -> Option<ThreadId> {
-        self.thread.id()
+    pub(super) fn thread(&self) -> OwnThread {
+        self.shared.thread.clone()
     }
 
     /// Commits what was asked for, and ends. Takes at most `timeout`. All other senders of requests have to be gone.
