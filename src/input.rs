@@ -166,3 +166,23 @@ impl fmt::Debug for SourceContext {
         f.debug_struct("SourceContext").field("batch_interval", &self.batch_interval).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::StreamingContext;
+
+    #[test]
+    fn what_is_claimed_is_free_again_when_the_claim_goes() {
+        let context = StreamingContext::builder("claims").workers(1).build().unwrap();
+        let runtime = context.parallelize([()], 1).runtime().clone();
+        let context = SourceContext::new(&runtime, &Clock::system(), Duration::from_secs(1), Arc::new(|_| {}));
+        let first = context.claim("port 80", "socket a").unwrap();
+        let _other = context.clone().claim("port 81", "socket b").unwrap();
+        let error = context.clone().claim("port 80", "socket b").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(error.to_string(), "socket a and socket b both want port 80");
+        drop(first);
+        context.claim("port 80", "socket b").unwrap();
+    }
+}

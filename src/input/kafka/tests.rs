@@ -693,3 +693,37 @@ fn a_group_with_members_is_said_to_have_some() {
         broker.cluster().clear_request_errors(RDKafkaApiKey::OffsetCommit);
     }
 }
+
+#[test]
+fn partitions_that_appear_while_the_stream_runs_have_their_place_too() {
+    let broker = broker(&[("a", 1), ("b", 2)]);
+    let (context, _errors) = context_of(1);
+    let handle = CommitHandle::new();
+    let place = |group: &str| {
+        let mut params = params(&broker).group_id(group).commit_manually(&handle);
+        let planner = Planner::new(&params, &params.client_config(Duration::from_secs(1)).unwrap()).unwrap();
+        Place::new("kafka a", &mut params, &Arc::new(planner), &context)
+    };
+    let [first, later] = [TopicPartition::new("a", 0), TopicPartition::new("b", 1)];
+    let range = OffsetRange { topic: "b".into(), partition: 1, from: 0, until: 4 };
+    let mut one = place("g");
+    assert_eq!(one.load(std::slice::from_ref(&first)).unwrap(), [None]);
+    one.begin(std::slice::from_ref(&first), &[None], &[3]).unwrap();
+    assert!(handle.commit_sync(std::slice::from_ref(&range)).is_err(), "the stream does not read it yet");
+    // Asked again after a failure, say.
+    for _ in 0..2 {
+        assert_eq!(one.load(std::slice::from_ref(&later)).unwrap(), [None]);
+    }
+    handle.commit_sync(std::slice::from_ref(&range)).unwrap();
+    let mut two = place("g");
+    let error = two.load(std::slice::from_ref(&later)).unwrap_err().to_string();
+    assert!(error.starts_with("kafka a and kafka a both want the place in b/1 that group g keeps at "), "{error}");
+    // A handle is connected with one stream, and the second that wants it leaves it alone.
+    let mut three = place("h");
+    let error = three.begin(std::slice::from_ref(&first), &[None], &[0]).unwrap_err().to_string();
+    assert!(error.starts_with("the commit handle of kafka a belongs to kafka a, which runs: "), "{error}");
+    drop(three);
+    handle.commit_sync(std::slice::from_ref(&range)).unwrap();
+    one.stop(Duration::from_secs(10)).unwrap();
+    assert_eq!(two.load(&[first, later]).unwrap(), [Some(3), Some(4)]);
+}
