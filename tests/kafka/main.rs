@@ -5,7 +5,9 @@
 
 mod bad_input;
 mod delivery;
+mod offsets;
 mod output;
+mod program;
 mod recovery;
 
 use std::time::Duration;
@@ -14,6 +16,8 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tidemill::kafka::{AutoOffsetReset, KafkaParams};
+
+use program::Program;
 
 /// How long a test waits for something that is going to happen.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -213,7 +213,10 @@ impl Planner {
 
     /// What tells one cluster from another: its id, or the addresses if it has told none.
     pub(super) fn cluster(&self, timeout: Duration) -> String {
-        self.consumer.client().fetch_cluster_id(timeout).unwrap_or_else(|| self.brokers.clone())
+        match self.consumer.client().fetch_cluster_id(timeout) {
+            Some(id) => format!("cluster {id}"),
+            None => self.brokers.clone(),
+        }
     }
 
     /// The last thing that went wrong with the connections, since it was last asked.

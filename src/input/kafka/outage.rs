@@ -50,10 +50,8 @@ impl Outage {
         self.quiet_until = now + (now - asked);
         let (away, failures) = (now - *since, *failures);
         if away >= self.limit && failures > 1 {
-            let message = format!(
-                "the Kafka brokers at {brokers} {} for {away:?}, in {failures} attempts: {why}",
-                self.what
-            );
+            let message =
+                format!("the Kafka brokers at {brokers} {} for {away:?}, in {failures} attempts: {why}", self.what);
             return Err(Error::new(ErrorKind::Input, message));
         }
         if failures == 1 {

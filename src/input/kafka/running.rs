@@ -36,13 +36,13 @@ pub(super) struct Running {
     rate: RateLimit,
     /// In the order in which they have joined. None ever leaves the list.
     partitions: Arc<[TopicPartition]>,
-    /// Of each partition.
+    /// As `partitions`, as are the next two.
     members: Vec<Member>,
     limits: Vec<PartitionLimit>,
-    /// The numbers of those that are read, ordered by topic and partition.
-    order: Vec<usize>,
-    /// Where the next batch starts in each partition.
+    /// Where the next batch starts.
     next: Vec<i64>,
+    /// The numbers of the partitions that are read, ordered by topic and partition.
+    order: Vec<usize>,
     /// Where the batches end that are planned and not completed.
     planned: VecDeque<(Time, Positions)>,
     ends: Outage,
@@ -77,7 +77,7 @@ impl Running {
             let message = format!("{unread} has an offset to start at, and the stream does not read it");
             return Err(Error::new(ErrorKind::Config, message));
         }
-        let mut place = Place::new(stream, params, &planner, context)?;
+        let place = Place::new(stream, params, &planner, context);
         let reader = Arc::new(Reader::new(&config, partitions.len(), &planner, params, context)?);
         let next_look = Time::ZERO;
         let mut running = Running {
@@ -101,7 +101,6 @@ impl Running {
             place,
         };
         running.join(partitions, false)?;
-        running.place.begin()?;
         running.next_look = running.looks.now() + running.params.discovery_interval;
         Ok(running)
     }
@@ -116,19 +115,20 @@ impl Running {
 
     /// Adds partitions: from here on they belong to each batch.
     fn join(&mut self, joining: Vec<TopicPartition>, is_running: bool) -> Result<()> {
-        let Running { planner, subscription, params, context, .. } = &*self;
+        let Running { planner, subscription, params, context, place, .. } = self;
         let limits: Vec<_> = joining
             .iter()
             .map(|TopicPartition { topic, partition }| params.rates.limit_of(topic, *partition))
             .collect::<Result<_>>()?;
-        let kept = self.place.load(&joining)?;
-        let store = self.place.name();
+        let kept = place.load(&joining)?;
+        let store = place.name();
         let starts = Starts { planner, subscription, params, context, store, joining: is_running };
         let starts = starts.find(&joining, &kept)?;
         let joining: Vec<_> = joining.into_iter().zip(starts).collect();
-        self.place.join(&joining, &kept)?;
+        place.join(&joining, &kept)?;
         let slots = self.reader.add(&joining)?;
-        self.partitions = self.partitions.iter().chain(joining.iter().map(|(partition, _)| partition)).cloned().collect();
+        self.partitions =
+            self.partitions.iter().chain(joining.iter().map(|(partition, _)| partition)).cloned().collect();
         self.members.extend(slots.into_iter().map(|slot| Member { slot, gone: false, missing: 0, short: 0 }));
         self.next.extend(joining.iter().map(|(_, start)| start));
         self.limits.extend(limits);
@@ -151,18 +151,13 @@ impl Running {
             self.next_look = self.looks.now() + self.params.discovery_interval;
         }
         let ends = self.ask_for_ends(looks)?;
-        let lags: Vec<u64> = self.order.iter().zip(&ends).map(|(&n, end)| end.abs_diff(self.next[n])).collect();
+        let lags: Vec<u64> = ends.iter().zip(&self.next).map(|(end, from)| end.abs_diff(*from)).collect();
         let rate = self.rate.records_per_second();
-        let mut limits: Vec<_> = self.order.iter().map(|&n| self.limits[n].clone()).collect();
-        let most = records_per_partition(rate, self.context.batch_interval(), &mut limits, &lags);
+        let most = records_per_partition(rate, self.context.batch_interval(), &mut self.limits, &lags);
         let mut ranges = Vec::with_capacity(self.order.len());
-        for (place, &n) in self.order.iter().enumerate() {
-            self.limits[n] = limits[place].clone();
+        for &n in &self.order {
             let from = self.next[n];
-            let until = match most[place] {
-                Some(most) => ends[place].min(from.saturating_add_unsigned(most)),
-                None => ends[place],
-            };
+            let until = most[n].map_or(ends[n], |most| ends[n].min(from.saturating_add_unsigned(most)));
             self.next[n] = until;
             let TopicPartition { topic, partition } = self.partitions[n].clone();
             ranges.push((Arc::clone(&self.members[n].slot), OffsetRange { topic, partition, from, until }));
@@ -171,27 +166,29 @@ impl Running {
         Ok(ranges)
     }
 
-    /// The offset up to which each partition in order can be read. A partition about which nothing is learned ends where
-    /// the stream is.
+    /// The offset up to which each partition can be read. One about which nothing is learned ends where the stream is.
     fn ask_for_ends(&mut self, looks: bool) -> Result<Vec<i64>> {
-        let here = |running: &Running| running.order.iter().map(|&n| running.next[n]).collect::<Vec<_>>();
         if self.order.is_empty() || self.ends.is_quiet() {
-            return Ok(here(self));
+            return Ok(self.next.clone());
         }
         let asked = self.ends.now();
         let partitions: Vec<_> = self.order.iter().map(|&n| self.partitions[n].clone()).collect();
-        let (ends, mut problem) = match self.planner.ends(&partitions, self.params.planning_timeout) {
+        let (answers, mut problem) = match self.planner.ends(&partitions, self.params.planning_timeout) {
             Ok(Offsets { offsets, problem }) => (offsets, problem),
             Err(unanswered) => (vec![None; partitions.len()], Some(unanswered.why)),
         };
-        for (place, end) in ends.iter().enumerate() {
-            let (n, partition) = (self.order[place], &partitions[place]);
+        let mut ends = self.next.clone();
+        for ((n, partition), end) in self.order.clone().into_iter().zip(&partitions).zip(answers) {
             let from = self.next[n];
-            match *end {
-                Some(end) if end >= from => self.members[n].short = 0,
+            match end {
+                Some(end) if end >= from => {
+                    self.members[n].short = 0;
+                    ends[n] = end;
+                }
                 Some(end) => {
                     problem.get_or_insert_with(|| format!("{partition} ends at {end}, and the stream is at {from}"));
                     self.is_short(n, end, looks)?;
+                    ends[n] = self.next[n];
                 }
                 None => drop(problem.get_or_insert_with(|| format!("{partition} did not answer"))),
             }
@@ -200,8 +197,7 @@ impl Running {
             None => self.ends.end(&self.stream),
             Some(why) => self.ends.go_on(&self.stream, self.planner.brokers(), &why, asked)?,
         }
-        let ends = here(self).into_iter().zip(ends).map(|(from, end)| end.unwrap_or(from).max(from));
-        Ok(ends.collect())
+        Ok(ends)
     }
 
     /// A log ends before the place where the stream is: for a moment, after a change of leaders; for good, if it was

@@ -42,9 +42,8 @@ impl Starts<'_> {
             // A stream commits where it starts in every partition: one that has no offset beside others that do was
             // added since, and what is in it came since.
             let is_new = || {
-                let of_topic = |(other, kept): (&TopicPartition, &Option<i64>)| {
-                    other.topic == partition.topic && kept.is_some()
-                };
+                let of_topic =
+                    |(other, kept): (&TopicPartition, &Option<i64>)| other.topic == partition.topic && kept.is_some();
                 self.joining || partitions.iter().zip(kept).any(of_topic)
             };
             starts.push(match (self.subscription.start_of(partition), kept[n], params.reset) {
@@ -85,7 +84,8 @@ impl Starts<'_> {
             return Ok(offsets);
         }
         let times: Vec<_> = asked.iter().map(|&(n, time)| (partitions[n].clone(), time)).collect();
-        let ready = client::ask_until_ready(self.params.start_timeout, |timeout| self.planner.at_times(&times, timeout));
+        let ready =
+            client::ask_until_ready(self.params.start_timeout, |timeout| self.planner.at_times(&times, timeout));
         let found = self.complete("the offsets at a time cannot be read", ready)?;
         for ((n, _), offset) in asked.into_iter().zip(found) {
             offsets[n] = offset;

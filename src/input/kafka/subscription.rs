@@ -3,7 +3,7 @@ use std::fmt;
 
 use regex_lite::Regex;
 
-use super::client::TopicPartition;
+use super::topic_partition::TopicPartition;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Time;
 
