@@ -98,15 +98,17 @@ impl Place {
         if matches!(self.commits, Commits::Never) {
             return Ok(());
         }
-        let each = || partitions.iter().cloned().zip(starts.iter().copied());
-        let new: Vec<_> = each().zip(kept).filter(|(_, kept)| kept.is_none()).map(|(start, _)| start).collect();
+        let starts = || partitions.iter().cloned().zip(starts.iter().copied()).zip(kept);
+        let new: Vec<_> = starts().filter(|(_, kept)| kept.is_none()).map(|(start, _)| start).collect();
         if !new.is_empty() {
             committer::commit_now(&*self.store, &new, self.start_timeout)?;
         }
         let failing = self.context.clone();
         let fail: OnError = Arc::new(move |error| failing.fail(error));
-        let known: BTreeMap<_, _> = each().collect();
-        let committer = Committer::start(&self.stream, Arc::clone(&self.store), known, self.max_outage, &fail)?;
+        // A stream that was told to start elsewhere moves its place with its first batch, be it backwards.
+        let is_committed = |((_, start), kept): &((_, i64), &Option<i64>)| kept.is_none_or(|kept| kept == *start);
+        let committed = starts().filter(is_committed).map(|(start, _)| start).collect();
+        let committer = Committer::start(&self.stream, Arc::clone(&self.store), committed, self.max_outage, &fail)?;
         if let Commits::Manually(handle) = &self.commits {
             handle.connect(&self.stream, committer.requests(), committer.thread(), self.max_outage)?;
             handle.add(partitions);

@@ -727,3 +727,23 @@ fn partitions_that_appear_while_the_stream_runs_have_their_place_too() {
     one.stop(Duration::from_secs(10)).unwrap();
     assert_eq!(two.load(&[first, later]).unwrap(), [Some(3), Some(4)]);
 }
+
+#[test]
+fn a_stream_that_was_told_to_start_elsewhere_moves_its_place() {
+    let broker = broker(&[("a", 3)]);
+    let (context, _errors) = context_of(1);
+    let partitions: Arc<[_]> = (0..3).map(|partition| TopicPartition::new("a", partition)).collect();
+    let group = group_offsets(&params(&broker));
+    group.commit(&[(partitions[0].clone(), 5), (partitions[1].clone(), 5)]).unwrap();
+    let mut params = params(&broker);
+    let planner = Planner::new(&params, &params.client_config(Duration::from_secs(1)).unwrap()).unwrap();
+    let mut place = Place::new("kafka a", &mut params, &Arc::new(planner), &context);
+    let kept = place.load(&partitions).unwrap();
+    assert_eq!(kept, [Some(5), Some(5), None]);
+    let starts = [2, 5, 7];
+    place.begin(&partitions, &kept, &starts).unwrap();
+    assert_eq!(group.load(&partitions).unwrap(), [Some(5), Some(5), Some(7)], "nothing is done yet");
+    place.done(Progress { partitions: Arc::clone(&partitions), positions: Arc::new(starts) });
+    place.stop(Duration::from_secs(10)).unwrap();
+    assert_eq!(group.load(&partitions).unwrap(), [Some(2), Some(5), Some(7)]);
+}
