@@ -262,8 +262,10 @@ fn child() {
             let line = format!("{step} {batch}");
             writeln!(std::io::stdout(), "{line}")?;
             std::io::stdout().flush()?;
-            while line == fatal {
-                std::thread::park();
+            if line == fatal {
+                loop {
+                    std::thread::park();
+                }
             }
             Ok(())
         };
