@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -205,13 +206,15 @@ impl Table {
         Ok(table)
     }
 
-    fn write(&self, path: &Path) -> Result<()> {
+    /// Replaces the table. `before` is called when all is written and none of it counts yet.
+    fn write(&self, path: &Path, before: impl FnOnce() -> Result<()>) -> Result<()> {
         let mut text = format!("results {} {}\n", self.records, self.sum);
         for (TopicPartition { topic, partition }, offset) in &self.offsets {
             text.push_str(&format!("{topic} {partition} {offset}\n"));
         }
         let draft = path.with_extension("draft");
         fs::write(&draft, text)?;
+        before()?;
         Ok(fs::rename(draft, path)?)
     }
 
@@ -230,11 +233,14 @@ impl Table {
 
 const BROKERS: &str = "TIDEMILL_TEST_OFFSETS_BROKERS";
 const TABLE: &str = "TIDEMILL_TEST_OFFSETS_TABLE";
+/// Where the program waits to be killed: `STEP N`, in the N-th batch with records.
+const FATAL: &str = "TIDEMILL_TEST_OFFSETS_FATAL";
 
-/// The program under test. It says what it is doing, for the test to choose when to kill it.
+/// The program under test. It says which steps its batches with records have reached: `STEP N`.
 #[test]
 fn child() {
     let (Ok(brokers), Ok(table)) = (std::env::var(BROKERS), std::env::var(TABLE)) else { return };
+    let fatal = std::env::var(FATAL).unwrap();
     let context = context();
     let to_load = table.clone();
     let offsets = TransactionOffsets::new("the table", move |partitions| {
@@ -244,19 +250,30 @@ fn child() {
     let params = KafkaParams::new(&brokers).auto_offset_reset(AutoOffsetReset::Earliest).offset_store(offsets);
     let numbers = kafka::direct_stream(&context, params, Subscription::topics(["numbers"]))
         .try_map(|record| record.value_utf8()?.parse::<u64>().map_err(Error::user));
+    let batches = AtomicU32::new(0);
     numbers.foreach_batch(move |numbers, _| {
         let ranges = numbers.offset_ranges().ok_or_else(|| Error::user("no ranges"))?;
         let numbers = numbers.collect()?;
-        let say = |what: &str| -> Result<()> {
-            let mut out = std::io::stdout().lock();
-            writeln!(out, "{what} {}", numbers.len())?;
-            Ok(out.flush()?)
+        let batch = batches.fetch_add(u32::from(!numbers.is_empty()), Ordering::Relaxed) + 1;
+        let reached = |step: &str| -> Result<()> {
+            if numbers.is_empty() {
+                return Ok(());
+            }
+            let line = format!("{step} {batch}");
+            writeln!(std::io::stdout(), "{line}")?;
+            std::io::stdout().flush()?;
+            if line == fatal {
+                loop {
+                    std::thread::park();
+                }
+            }
+            Ok(())
         };
         let mut results = Table::read(table.as_ref())?;
         results.add(&ranges, &numbers)?;
-        say("begin")?;
-        results.write(table.as_ref())?;
-        say("committed")
+        reached("begun")?;
+        results.write(table.as_ref(), || reached("written"))?;
+        reached("committed")
     });
     // The harness has begun a line of its own.
     println!();
@@ -267,40 +284,45 @@ fn child() {
 
 #[test]
 fn offsets_in_the_transaction_of_the_results_are_exactly_once_whenever_the_program_is_killed() {
-    const KILLS: u32 = 12;
     let (broker, folder) = (broker(3), tempfile::tempdir().unwrap());
     let table = folder.path().join("table");
     let brokers = broker.bootstrap_servers();
-    let start = || Program::start("offsets::child", &[(BROKERS, &brokers), (TABLE, table.to_str().unwrap())]);
+    let start = |fatal: &str| {
+        let variables = [(BROKERS, &*brokers), (TABLE, table.to_str().unwrap()), (FATAL, fatal)];
+        Program::start("offsets::child", &variables)
+    };
     let mut sent = 0;
     let mut send_more = |count: u32| {
         send(&broker, sent..sent + count);
         sent += count;
         sent
     };
-    let is_of_records = |line: &str, what: &str| line.starts_with(what) && !line.ends_with(" 0");
-    let mut killed_inside = 0;
-    for kill in 0..KILLS {
-        send_more(101);
-        let mut program = start();
-        // Before, during, or after the transaction, in the first batch with records or a later one.
-        let what = ["begin", "committed"][kill as usize % 2];
-        for _ in 0..=kill / 4 {
-            while !is_of_records(&program.line(), what) {}
-            send_more(50);
+    for batch in 1..=4 {
+        for step in ["begun", "written", "committed"] {
+            send_more(101);
+            let fatal = format!("{step} {batch}");
+            let mut program = start(&fatal);
+            loop {
+                let line = program.line();
+                if line == fatal {
+                    break;
+                }
+                if line.starts_with("committed") {
+                    // The next batch has records too.
+                    send_more(50);
+                }
+            }
+            program.kill();
         }
-        let rest = program.kill();
-        killed_inside += u32::from(what == "begin" && !rest.iter().any(|line| line.starts_with("committed")));
     }
     let all = send_more(10);
-    let mut program = start();
-    let records = || Table::read(&table).unwrap().records;
-    while records() < u64::from(all) {
+    let mut program = start("never");
+    while Table::read(&table).unwrap().records < u64::from(all) {
         program.line();
     }
     program.end();
     let table = Table::read(&table).unwrap();
-    println!("{all} records, {KILLS} kills, {killed_inside} of them before the transaction was seen to end: {table:?}");
+    println!("{all} records, 12 kills: {table:?}");
     assert_eq!(table.records, u64::from(all));
     assert_eq!(table.sum, (0..u64::from(all)).sum::<u64>());
     assert_eq!(table.offsets.values().sum::<i64>(), i64::from(all));

@@ -102,7 +102,10 @@ impl Place {
             committer::commit_now(&*self.store, &new, self.start_timeout)?;
         }
         if self.committer.is_none() {
-            self.begin(joining.iter().cloned().collect())?;
+            // A stream that was told to start elsewhere moves its place with its first batch, be it backwards.
+            let is_committed =
+                |(start, kept): &(&(TopicPartition, i64), &Option<i64>)| kept.is_none_or(|kept| kept == start.1);
+            self.begin(joining.iter().zip(kept).filter(is_committed).map(|(start, _)| start.clone()).collect())?;
         }
         if let Commits::Manually(handle) = &self.commits {
             handle.add(joining.iter().map(|(partition, _)| partition));
