@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
@@ -95,16 +96,31 @@ impl Admin {
         deleted.elements().iter().try_for_each(|element| element.error()).map_err(|error| failed(&what, error))
     }
 
+    pub(crate) fn leaders(&self, topic: &str) -> Result<Vec<i32>> {
+        let what = format!("the leaders of topic {topic} are not known");
+        let leaders = self.find_leaders(topic).map_err(|error| failed(&what, error))?;
+        leaders.ok_or_else(|| Error::Failed(format!("{what}: there is no such topic")))
+    }
+
+    /// The leader of each partition; `None` if there is no such topic.
+    fn find_leaders(&self, topic: &str) -> Result<Option<Vec<i32>>, KafkaError> {
+        let metadata = self.client.inner().fetch_metadata(Some(topic), QUESTION)?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic && !found.partitions().is_empty());
+        Ok(found.map(|found| {
+            let leaders: BTreeMap<i32, i32> =
+                found.partitions().iter().map(|partition| (partition.id(), partition.leader())).collect();
+            leaders.into_values().collect()
+        }))
+    }
+
     /// Waits until a topic has this many partitions with a leader; with `None` until there is no such topic.
     fn await_partitions(&self, topic: &str, partitions: Option<usize>) -> Result<()> {
         let begun = Instant::now();
         loop {
-            if let Ok(metadata) = self.client.inner().fetch_metadata(Some(topic), QUESTION) {
-                let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
-                let led = found.map(|found| found.partitions().iter().filter(|partition| partition.leader() >= 0));
-                if led.map(Iterator::count).filter(|count| *count > 0) == partitions {
-                    return Ok(());
-                }
+            match (self.find_leaders(topic), partitions) {
+                (Ok(None), None) => return Ok(()),
+                (Ok(Some(leaders)), Some(count)) if leaders.len() == count && !leaders.contains(&-1) => return Ok(()),
+                _ => {}
             }
             if begun.elapsed() >= PATIENCE {
                 let wanted = partitions.map_or("no".to_string(), |count| count.to_string());

@@ -48,19 +48,19 @@ pub(crate) fn fetch() -> Result<PathBuf> {
     let lock = File::create(folder.join("lock")).map_err(failed)?;
     lock.lock().map_err(failed)?;
 
-    let (pom, jars, partial) = (folder.join("pom.xml"), folder.join("lib"), folder.join("lib.partial"));
+    let (pom, jars) = (folder.join("pom.xml"), folder.join("lib"));
     let is_ours = fs::read_to_string(&pom).is_ok_and(|text| text == POM);
     if is_ours && jars.is_dir() {
         return Ok(jars);
     }
-    for old in [&jars, &partial] {
-        if old.exists() {
-            fs::remove_dir_all(old).map_err(failed)?;
-        }
+    if jars.exists() {
+        fs::remove_dir_all(&jars).map_err(failed)?;
     }
     fs::write(&pom, POM).map_err(failed)?;
-    run_maven(&folder, &partial)?;
-    fs::rename(&partial, &jars).map_err(failed)?;
+    // A name that nobody else has: a Maven whose caller was killed goes on writing for a while.
+    let draft = tempfile::Builder::new().prefix("lib-").tempdir_in(&folder).map_err(failed)?;
+    run_maven(&folder, draft.path())?;
+    fs::rename(draft.keep(), &jars).map_err(failed)?;
     Ok(jars)
 }
 

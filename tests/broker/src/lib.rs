@@ -233,6 +233,15 @@ impl ApacheKafka {
         self.admin.delete_topic(topic)
     }
 
+    /// The number of the broker that leads each partition of a topic, -1 where there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the brokers do not know the topic.
+    pub fn leaders(&self, topic: &str) -> Result<Vec<i32>> {
+        self.admin.leaders(topic)
+    }
+
     /// Deletes the records of a partition whose offsets are below `before`, as retention does.
     ///
     /// # Errors

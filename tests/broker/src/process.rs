@@ -73,7 +73,8 @@ impl Drop for Process {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::io::{BufRead, BufReader};
     use std::path::PathBuf;
