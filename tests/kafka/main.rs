@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 #![allow(clippy::disallowed_methods, reason = "programs and brokers run in real time")]
 
+mod apache;
 mod bad_input;
 mod delivery;
 mod offsets;
