@@ -23,6 +23,7 @@ mod outage;
 mod params;
 mod partitions;
 mod place;
+mod range_reads;
 mod reader;
 mod record;
 mod running;
@@ -42,6 +43,7 @@ use self::reader::KafkaPartition;
 use self::running::Running;
 use super::{InputBatch, Source, SourceContext};
 use crate::data::Data;
+use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Time;
 
@@ -71,6 +73,27 @@ pub(crate) fn decoded<T: Data>(
     decode: impl Fn(&KafkaMessage<'_>) -> Result<T> + Send + Sync + 'static,
 ) -> impl Source<T> {
     DirectSource::new(subscription, params, Each(decode))
+}
+
+/// A dataset of the whole records of ranges; what it promises is said at
+/// [`create_dataset`](crate::kafka::create_dataset).
+pub(crate) fn range_records(
+    context: &SourceContext,
+    params: KafkaParams,
+    ranges: &[OffsetRange],
+) -> Result<Dataset<KafkaRecord>> {
+    let headers = params.headers;
+    range_reads::dataset(context, params, ranges, Copied { headers })
+}
+
+/// A dataset of what `decode` makes of the messages of ranges.
+pub(crate) fn decoded_range<T: Data>(
+    context: &SourceContext,
+    params: KafkaParams,
+    ranges: &[OffsetRange],
+    decode: impl Fn(&KafkaMessage<'_>) -> Result<T> + Send + Sync + 'static,
+) -> Result<Dataset<T>> {
+    range_reads::dataset(context, params, ranges, Each(decode))
 }
 
 /// Reads topics in batches.
@@ -107,18 +130,12 @@ impl<T: Data, D: Decoder<T>> Source<T> for DirectSource<D> {
         let most = self.params.max_records_per_task;
         let decoder = Arc::clone(&self.decoder);
         let running = self.running()?;
-        let mut ranges = Vec::new();
-        let mut partitions = Vec::new();
-        for (slot, whole) in running.plan(time)? {
-            let offsets = whole.from..whole.until;
-            let parts = whole.cut(most);
-            let cut = (parts.len() > 1).then_some(offsets);
-            for range in parts {
-                ranges.push(range.clone());
-                let (reader, slot, decoder) = (running.reader(), Arc::clone(&slot), Arc::clone(&decoder));
-                partitions.push(KafkaPartition { reader, slot, range, whole: cut.clone(), decoder });
-            }
-        }
+        let plan = running.plan(time)?;
+        let partitions: Vec<_> = plan
+            .into_iter()
+            .flat_map(|(slot, range)| KafkaPartition::parts(running.reader(), &slot, range, most, &decoder))
+            .collect();
+        let ranges: Vec<_> = partitions.iter().map(|part| part.range.clone()).collect();
         let records = ranges.iter().map(OffsetRange::count).sum();
         let description = describe(&ranges);
         let dataset = running.context().read(partitions, OffsetRanges(ranges.into()));
