@@ -305,8 +305,11 @@ impl StreamingContext {
         if let Some(rates) = &self.rates {
             rates.start(Arc::clone(&on_error))?;
         }
+        let bus = Arc::clone(&self.bus);
+        let on_event = Arc::new(move |event| bus.post(event));
+        let common = SourceContext::new(&self.runtime, clock, interval, Arc::clone(&on_error), on_event);
         let inputs = |stream, name: &str| {
-            let context = SourceContext::new(&self.runtime, clock, interval, Arc::clone(&on_error));
+            let context = common.of_input(stream, name);
             let (Some(backpressure), Some(rates)) = (&self.config.backpressure, &self.rates) else {
                 return Ok(context);
             };

@@ -6,7 +6,10 @@ pub(crate) mod kafka;
 mod queue;
 
 use std::any::Any;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::backpressure::RateLimit;
@@ -15,6 +18,7 @@ use crate::dataset::{Dataset, ReadPartition};
 use crate::error::{Error, OnError, Result};
 use crate::exec::Runtime;
 use crate::id::StreamId;
+use crate::listener::Event;
 use crate::time::{Clock, Time};
 
 pub use queue::QueueSource;
@@ -83,17 +87,61 @@ pub struct SourceContext {
     runtime: Runtime,
     clock: Clock,
     batch_interval: Duration,
+    /// The input that it is for.
+    stream: StreamId,
+    name: Arc<str>,
     rate_limit: RateLimit,
     on_error: OnError,
+    on_event: OnEvent,
+    /// What inputs have claimed, and which.
+    claims: Arc<Mutex<BTreeMap<String, String>>>,
 }
+
+/// Something that an input has to itself, until this is dropped.
+#[derive(Debug)]
+pub struct Claim {
+    what: String,
+    claims: Arc<Mutex<BTreeMap<String, String>>>,
+}
+
+/// Another input has claimed the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The name of the other input.
+    pub by: String,
+}
+
+/// Tells the listeners.
+pub(crate) type OnEvent = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// Makes the context of the source of a stream.
 pub(crate) type ContextOf<'a> = &'a dyn Fn(StreamId, &str) -> Result<SourceContext>;
 
 impl SourceContext {
-    pub(crate) fn new(runtime: &Runtime, clock: &Clock, batch_interval: Duration, on_error: OnError) -> Self {
-        let rate_limit = RateLimit::new(None, batch_interval);
-        SourceContext { runtime: runtime.clone(), clock: clock.clone(), batch_interval, rate_limit, on_error }
+    /// What all inputs of a context have in common.
+    pub(crate) fn new(
+        runtime: &Runtime,
+        clock: &Clock,
+        batch_interval: Duration,
+        on_error: OnError,
+        on_event: OnEvent,
+    ) -> Self {
+        SourceContext {
+            runtime: runtime.clone(),
+            clock: clock.clone(),
+            batch_interval,
+            stream: StreamId(0),
+            name: "".into(),
+            rate_limit: RateLimit::new(None, batch_interval),
+            on_error,
+            on_event,
+            claims: Arc::default(),
+        }
+    }
+
+    /// The same for one input.
+    pub(crate) fn of_input(&self, stream: StreamId, name: &str) -> Self {
+        SourceContext { stream, name: name.into(), ..self.clone() }
     }
 
     /// The same with a limit for its source.
@@ -122,6 +170,23 @@ impl SourceContext {
     /// The time between two batches.
     pub fn batch_interval(&self) -> Duration {
         self.batch_interval
+    }
+
+    /// Takes something that only one input of the context may use: the place that a group keeps of a partition, say.
+    /// It is taken until the claim is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Another input has it.
+    pub fn claim(&self, what: impl Into<String>, by: impl Into<String>) -> Result<Claim, Claimed> {
+        let what = what.into();
+        match self.claims.lock().unwrap_or_else(PoisonError::into_inner).entry(what.clone()) {
+            Entry::Occupied(taken) => Err(Claimed { by: taken.get().clone() }),
+            Entry::Vacant(free) => {
+                free.insert(by.into());
+                Ok(Claim { what, claims: Arc::clone(&self.claims) })
+            }
+        }
     }
 
     /// How many records the source may plan: back-pressure. A source that heeds it has no larger batches than the
@@ -176,9 +241,23 @@ impl SourceContext {
         self.rate_limit.clone()
     }
 
+    /// Tells listeners and log of records that no batch will have, though the program was to have them: the broker has
+    /// deleted them, say.
+    pub fn report_data_loss(&self, what: impl Into<String>) {
+        let what = what.into();
+        tracing::error!(input = &*self.name, what, "records are lost");
+        (self.on_event)(Event::DataLost { stream: self.stream, input: self.name.to_string(), what });
+    }
+
     /// Stops the context with an error that happened in the background.
     pub fn fail(&self, error: Error) {
         (self.on_error)(error);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.what);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Kafka: the direct stream, its records and offsets, and a broker inside the process for demos and tests.
+//! Kafka: the direct stream, its records and offsets, the output, and a broker inside the process for demos and tests.
 //!
 //! # Examples
 //!
@@ -27,13 +27,17 @@
 //! ```
 
 use crate::context::StreamingContext;
+use crate::data::Data;
 use crate::dstream::DStream;
-use crate::input::kafka::DirectSource;
+use crate::error::Result;
+use crate::input::kafka::{decoded, records};
 
 pub use crate::input::kafka::{
-    AutoOffsetReset, HasOffsetRanges, KafkaHeaders, KafkaParams, KafkaRecord, OffsetRange, PerPartitionConfig,
-    Subscription, embedded,
+    AutoOffsetReset, CommitError, CommitHandle, FileOffsetStore, FromKafka, HasOffsetRanges, KafkaHeaders,
+    KafkaMessage, KafkaParams, KafkaRecord, OffsetRange, OffsetStore, PerPartitionConfig, Subscription, TopicPartition,
+    TransactionOffsets, embedded,
 };
+pub use crate::output::kafka::{Delivery, Producer, ProducerParams, ProducerRecord, RecordBytes};
 
 /// Makes a stream of the records of Kafka topics. Spark's `KafkaUtils.createDirectStream`.
 ///
@@ -62,5 +66,69 @@ pub fn direct_stream(
     params: KafkaParams,
     subscription: Subscription,
 ) -> DStream<KafkaRecord> {
-    context.input(DirectSource::new(subscription, params))
+    context.input(records(subscription, params))
+}
+
+/// Makes a stream of what a type makes of Kafka's messages. Otherwise as [`direct_stream`].
+///
+/// Messages are decoded where they lie, by the tasks of the batch: nothing of a message is copied but what the record
+/// keeps, and its headers are parsed only if the type asks for them.
+///
+/// # Errors
+///
+/// As [`direct_stream`]. A message that cannot be decoded fails the batch, and is named.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tidemill::kafka::{self, AutoOffsetReset, FromKafka, KafkaMessage, KafkaParams, Subscription};
+/// use tidemill::kafka::embedded::EmbeddedBroker;
+/// use tidemill::prelude::*;
+///
+/// /// How long the value is.
+/// #[derive(Clone)]
+/// struct Length(usize);
+///
+/// impl FromKafka for Length {
+///     fn from_kafka(message: &KafkaMessage<'_>) -> Result<Self> {
+///         Ok(Length(message.value().map_or(0, <[u8]>::len)))
+///     }
+/// }
+///
+/// let broker = EmbeddedBroker::start(1)?;
+/// broker.create_topic("lines", 2)?;
+/// broker.send("lines", ["to be", "or not to be"])?;
+/// let context = StreamingContext::builder("lengths").batch_interval(Duration::from_millis(20)).build()?;
+/// let params = KafkaParams::new(broker.bootstrap_servers())
+///     .group_id("lengths")
+///     .auto_offset_reset(AutoOffsetReset::Earliest);
+/// let lengths = kafka::direct_stream_as::<Length>(&context, params, Subscription::topics(["lines"]));
+/// let (send, sums) = std::sync::mpsc::channel();
+/// lengths.map(|length| length.0).reduce(|a, b| a + b).foreach_batch(move |sums, _| {
+///     sums.foreach(|sum| send.send(sum).map_err(Error::user))
+/// });
+/// context.start()?;
+/// assert_eq!(sums.recv()?, 17);
+/// context.stop(Stop::Gracefully)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[track_caller]
+pub fn direct_stream_as<T: FromKafka + Data>(
+    context: &StreamingContext,
+    params: KafkaParams,
+    subscription: Subscription,
+) -> DStream<T> {
+    direct_stream_with(context, params, subscription, T::from_kafka)
+}
+
+/// As [`direct_stream_as`], with a closure that decodes: the `messageHandler` of Spark's first direct stream.
+#[track_caller]
+pub fn direct_stream_with<T: Data>(
+    context: &StreamingContext,
+    params: KafkaParams,
+    subscription: Subscription,
+    decode: impl Fn(&KafkaMessage<'_>) -> Result<T> + Send + Sync + 'static,
+) -> DStream<T> {
+    context.input(decoded(subscription, params, decode))
 }

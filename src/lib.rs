@@ -59,6 +59,8 @@
 //!
 //! - `kafka` (default): the Kafka input. Compiles librdkafka, which takes gcc, g++ and make.
 mod backpressure;
+#[cfg(feature = "kafka")]
+mod brokers;
 mod codec;
 mod config;
 mod context;
@@ -73,6 +75,8 @@ mod input;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod listener;
+#[cfg(feature = "kafka")]
+mod output;
 pub mod prelude;
 mod scheduler;
 mod storage;
@@ -90,7 +94,7 @@ pub use dstream::{AsDStream, Batch, DStream, StreamSet};
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{Accumulator, Broadcast};
 pub use id::StreamId;
-pub use input::{InputBatch, QueueSource, Source, SourceContext};
+pub use input::{Claim, Claimed, InputBatch, QueueSource, Source, SourceContext};
 pub use listener::{BatchInfo, Event, InputInfo, Listener, OutputInfo};
 pub use scheduler::{State, Stop};
 pub use tidemill_macros::pipeline;

@@ -111,12 +111,16 @@ fn word_count_tells_what_is_wrong_in_one_line() {
     assert!(error(&["--interval", "5"], 2).contains("no unit"));
 }
 
-/// The program prints what its header says.
+/// The programs print what their headers say.
 #[test]
-fn join_streams_prints_what_its_header_says() {
-    let output = example("join_streams").output().unwrap();
-    assert!(output.status.success());
-    let source = include_str!("../examples/join_streams.rs");
-    let block = source.split("It prints:\n//!\n//! ```text\n").nth(1).unwrap().split("//! ```").next().unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), block.replace("//! ", ""));
+fn examples_print_what_their_headers_say() {
+    for (name, source) in [
+        ("join_streams", include_str!("../examples/join_streams.rs")),
+        ("kafka_to_kafka", include_str!("../examples/kafka_to_kafka.rs")),
+    ] {
+        let output = example(name).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let block = source.split("It prints:\n//!\n//! ```text\n").nth(1).unwrap().split("//! ```").next().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), block.replace("//! ", ""), "{name}");
+    }
 }

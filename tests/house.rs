@@ -9,15 +9,17 @@ use std::path::{Path, PathBuf};
 const GROUND: [&str; 5] = ["error", "id", "data", "codec", "time"];
 
 /// The rooms above the ground, and the rooms that each may use besides it.
-const ROOMS: [(&str, &[&str]); 9] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("event_loop", &[]),
     ("storage", &[]),
     ("exec", &[]),
     ("listener", &["event_loop"]),
-    ("dataset", &["exec", "storage"]),
+    ("brokers", &[]),
+    ("output", &["brokers"]),
+    ("dataset", &["exec", "storage", "output"]),
     ("backpressure", &["listener"]),
-    ("input", &["event_loop", "listener", "dataset", "exec", "backpressure"]),
-    ("dstream", &["exec", "storage", "dataset", "input", "listener"]),
+    ("input", &["event_loop", "storage", "listener", "brokers", "output", "dataset", "exec", "backpressure"]),
+    ("dstream", &["exec", "storage", "output", "dataset", "input", "listener"]),
     ("scheduler", &["event_loop", "listener", "dstream", "input", "exec"]),
 ];
 

@@ -7,6 +7,8 @@ mod local_iterator;
 mod ordered;
 mod stats;
 mod take_sample;
+#[cfg(feature = "kafka")]
+mod write_to_kafka;
 
 use std::mem::take;
 

@@ -3,6 +3,8 @@
 mod foreach_batch;
 mod print;
 mod save_as_files;
+#[cfg(feature = "kafka")]
+mod write_to_kafka;
 
 use std::panic::Location;
 

@@ -8,40 +8,74 @@
 //! Knows nothing of what is done with the records.
 
 mod client;
+mod commit_handle;
 mod committer;
+mod decoder;
 pub mod embedded;
+mod file_offsets;
+mod group_offsets;
 mod limits;
+mod message;
 mod native;
 mod offset_range;
+mod offset_store;
 mod params;
+mod place;
 mod reader;
 mod record;
 #[cfg(test)]
 mod tests;
+mod topic_partition;
+mod transaction_offsets;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::client::{Offsets, Planner, TopicPartition};
-use self::committer::{Committer, Positions};
+use self::client::{Offsets, Planner};
+use self::committer::{Positions, Progress};
+use self::decoder::{Copied, Decoder, Each};
 use self::offset_range::{OffsetRanges, describe};
-use self::reader::{KafkaPartition, Reader};
+use self::place::Place;
+use self::reader::{KafkaPartition, Reader, Slot};
 use super::{InputBatch, Source, SourceContext};
-use crate::error::{Error, ErrorKind, OnError, Result};
+use crate::data::Data;
+use crate::error::{Error, ErrorKind, Result};
 use crate::time::{Clock, Time};
 
+pub use commit_handle::CommitHandle;
+pub use file_offsets::FileOffsetStore;
 pub use limits::PerPartitionConfig;
+pub use message::{FromKafka, KafkaMessage};
 pub use offset_range::{HasOffsetRanges, OffsetRange};
+pub use offset_store::{CommitError, OffsetStore};
 pub use params::{AutoOffsetReset, KafkaParams, Subscription};
 pub use record::{KafkaHeaders, KafkaRecord};
+pub use topic_partition::TopicPartition;
+pub use transaction_offsets::TransactionOffsets;
 
-/// Reads topics in batches; what it promises is said at [`direct_stream`](crate::kafka::direct_stream).
-#[derive(Debug)]
-pub(crate) struct DirectSource {
+/// A source of whole records; what it promises is said at [`direct_stream`](crate::kafka::direct_stream). Nothing is
+/// connected before the context starts.
+pub(crate) fn records(subscription: Subscription, params: KafkaParams) -> impl Source<KafkaRecord> {
+    let headers = params.headers;
+    DirectSource::new(subscription, params, Copied { headers })
+}
+
+/// A source of what `decode` makes of messages.
+pub(crate) fn decoded<T: Data>(
+    subscription: Subscription,
+    params: KafkaParams,
+    decode: impl Fn(&KafkaMessage<'_>) -> Result<T> + Send + Sync + 'static,
+) -> impl Source<T> {
+    DirectSource::new(subscription, params, Each(decode))
+}
+
+/// Reads topics in batches.
+struct DirectSource<D> {
     name: String,
     subscription: Subscription,
     params: KafkaParams,
+    decoder: Arc<D>,
     running: Option<Running>,
 }
 
@@ -49,7 +83,8 @@ struct Running {
     context: SourceContext,
     planner: Arc<Planner>,
     reader: Arc<Reader>,
-    committer: Committer,
+    slots: Vec<Arc<Slot>>,
+    place: Place,
     partitions: Arc<[TopicPartition]>,
     /// Where the next batch starts.
     next: Positions,
@@ -58,17 +93,10 @@ struct Running {
     outage: Outage,
 }
 
-impl std::fmt::Debug for Running {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Running").field("next", &self.next).field("planned", &self.planned).finish_non_exhaustive()
-    }
-}
-
-impl DirectSource {
-    /// A source that reads what the subscription names. Nothing is connected before the context starts.
-    pub(crate) fn new(subscription: Subscription, params: KafkaParams) -> Self {
+impl<D> DirectSource<D> {
+    fn new(subscription: Subscription, params: KafkaParams, decoder: D) -> Self {
         let name = format!("kafka {}", subscription.topic_names().join(","));
-        DirectSource { name, subscription, params, running: None }
+        DirectSource { name, subscription, params, decoder: Arc::new(decoder), running: None }
     }
 
     fn running(&mut self) -> Result<&mut Running> {
@@ -76,7 +104,7 @@ impl DirectSource {
     }
 }
 
-impl Source<KafkaRecord> for DirectSource {
+impl<T: Data, D: Decoder<T>> Source<T> for DirectSource<D> {
     fn name(&self) -> String {
         self.name.clone()
     }
@@ -85,47 +113,42 @@ impl Source<KafkaRecord> for DirectSource {
         let config = self.params.client_config(context.batch_interval())?;
         let planner = Arc::new(Planner::new(&self.params, &config)?);
         let partitions: Arc<[TopicPartition]> = find_partitions(&planner, &self.subscription, &self.params)?.into();
-        let starts = find_starts(&planner, &partitions, &self.params)?;
-        let first: Positions = starts.offsets.into();
-        commit_starts(&planner, &partitions, &first, &starts.committed, &self.params)?;
+        let mut place = Place::new(&self.name, &mut self.params, &planner, context)?;
+        let kept = place.load(&partitions)?;
+        let first: Positions = find_starts(&planner, &partitions, &kept, &place.name(), &self.params)?.into();
+        place.begin(&partitions, &kept, &first)?;
         let assigned: Vec<_> = partitions.iter().cloned().zip(first.iter().copied()).collect();
-        let reader = Arc::new(Reader::new(&config, &assigned, &planner, &self.params)?);
-        let failing = context.clone();
-        let fail: OnError = Arc::new(move |error| failing.fail(error));
-        let committer = Committer::start(
-            &self.name,
-            Arc::clone(&planner),
-            Arc::clone(&partitions),
-            first.iter().copied().map(Some).collect(),
-            self.params.max_outage,
-            &fail,
-        )?;
+        let reader = Arc::new(Reader::new(&config, assigned.len(), &planner, &self.params)?);
+        let slots = reader.add(&assigned)?;
         let outage = Outage::new(self.params.max_outage);
         let (context, planned) = (context.clone(), VecDeque::new());
-        self.running = Some(Running { context, planner, reader, committer, partitions, next: first, planned, outage });
+        self.running =
+            Some(Running { context, planner, reader, slots, place, partitions, next: first, planned, outage });
         Ok(())
     }
 
-    fn batch(&mut self, time: Time) -> Result<Option<InputBatch<KafkaRecord>>> {
-        let timeout = self.params.planning_timeout;
+    fn batch(&mut self, time: Time) -> Result<Option<InputBatch<T>>> {
+        let KafkaParams { planning_timeout, max_records_per_task, .. } = self.params;
         let name = self.name.clone();
+        let decoder = Arc::clone(&self.decoder);
         let running = self.running()?;
-        let until = running.plan(&name, timeout)?;
-        let ranges: Arc<[OffsetRange]> = running
-            .partitions
-            .iter()
-            .zip(running.next.iter().zip(until.iter()))
-            .map(|(TopicPartition { topic, partition }, (&from, &until))| OffsetRange {
-                topic: Arc::clone(topic),
-                partition: *partition,
-                from,
-                until,
+        let until = running.plan(&name, planning_timeout)?;
+        let whole = running.partitions.iter().zip(&running.slots).zip(running.next.iter().zip(until.iter()));
+        let parts: Vec<_> = whole
+            .flat_map(|((TopicPartition { topic, partition }, slot), (&from, &until))| {
+                let range = OffsetRange { topic: Arc::clone(topic), partition: *partition, from, until };
+                let parts = range.cut(max_records_per_task);
+                let whole = (parts.len() > 1).then_some(from..until);
+                parts.into_iter().map(move |range| (slot, whole.clone(), range))
             })
             .collect();
-        let partitions = ranges.iter().enumerate().map(|(slot, range)| KafkaPartition {
+        let ranges: Arc<[OffsetRange]> = parts.iter().map(|(_, _, range)| range.clone()).collect();
+        let partitions = parts.into_iter().map(|(slot, whole, range)| KafkaPartition {
             reader: Arc::clone(&running.reader),
-            slot,
-            range: range.clone(),
+            slot: Arc::clone(slot),
+            range,
+            whole,
+            decoder: Arc::clone(&decoder),
         });
         let records = ranges.iter().map(OffsetRange::count).sum();
         let description = describe(&ranges);
@@ -142,18 +165,18 @@ impl Source<KafkaRecord> for DirectSource {
             newest = running.planned.pop_front();
         }
         if let Some((_, positions)) = newest {
-            running.committer.commit(positions);
+            running.place.done(Progress { partitions: Arc::clone(&running.partitions), positions });
         }
         Ok(())
     }
 
     fn stop(&mut self, timeout: Duration) -> Result<()> {
         let Some(running) = self.running.take() else { return Ok(()) };
-        let Running { planner, reader, committer, .. } = running;
+        let Running { planner, reader, place, .. } = running;
         reader.close();
         // The committer's thread is the last that uses it, and may have to leave it behind.
         drop(planner);
-        committer.stop(timeout)
+        place.stop(timeout)
     }
 }
 
@@ -278,15 +301,15 @@ fn find_partitions(
     Ok(partitions)
 }
 
-struct Starts {
-    offsets: Vec<i64>,
-    /// What the group had committed.
-    committed: Vec<Option<i64>>,
-}
-
-/// The offset at which each partition starts.
-fn find_starts(planner: &Planner, partitions: &[TopicPartition], params: &KafkaParams) -> Result<Starts> {
-    let (group, brokers, timeout) = (planner.group(), planner.brokers(), params.start_timeout);
+/// The offset at which each partition starts, if `kept` is what `store` has kept.
+fn find_starts(
+    planner: &Planner,
+    partitions: &[TopicPartition],
+    kept: &[Option<i64>],
+    store: &str,
+    params: &KafkaParams,
+) -> Result<Vec<i64>> {
+    let (brokers, timeout) = (planner.brokers(), params.start_timeout);
     let complete = |what: &str, answer: Result<Offsets, client::Unanswered>| {
         let answer = answer.map_err(|unanswered| unanswered.error(&format!("{what} (brokers {brokers})")))?;
         match answer.problem {
@@ -294,29 +317,25 @@ fn find_starts(planner: &Planner, partitions: &[TopicPartition], params: &KafkaP
             Some(why) => Err(Error::new(ErrorKind::Input, format!("{what} (brokers {brokers}): {why}"))),
         }
     };
-    let what = format!("the committed offsets of group {group} cannot be read");
-    let ready = client::ask_until_ready(timeout, |timeout| planner.committed(partitions, timeout));
-    let committed = complete(&what, ready)?;
     let ready = client::ask_until_ready(timeout, |timeout| planner.beginnings(partitions, timeout));
     let beginnings = complete("the first offsets cannot be read", ready)?;
     let ready = client::ask_until_ready(timeout, |timeout| planner.ends(partitions, timeout));
     let ends = complete("the last offsets cannot be read", ready)?;
     // A stream commits where it starts in every partition: one that has no offset beside others that do was added
     // since.
-    let is_new = |topic: &str| {
-        partitions.iter().zip(&committed).any(|(other, offset)| *other.topic == *topic && offset.is_some())
-    };
+    let is_new =
+        |topic: &str| partitions.iter().zip(kept).any(|(other, offset)| *other.topic == *topic && offset.is_some());
     let mut offsets = Vec::with_capacity(partitions.len());
     for (n, partition) in partitions.iter().enumerate() {
         let (Some(beginning), Some(end)) = (beginnings[n], ends[n]) else {
             return Err(Error::new(ErrorKind::Input, format!("the brokers {brokers} do not know {partition}")));
         };
-        let start = match (committed[n], params.reset) {
+        let start = match (kept[n], params.reset) {
             (Some(committed), _) if committed < beginning => {
                 return Err(Error::new(
                     ErrorKind::Input,
                     format!(
-                        "{partition}: group {group} has read up to offset {committed}, and the log now starts at \
+                        "{partition}: {store} has read up to offset {committed}, and the log now starts at \
                          {beginning}: records {committed}..{beginning} are lost; to go on without them, reset the \
                          group's offsets or use another group id"
                     ),
@@ -326,7 +345,7 @@ fn find_starts(planner: &Planner, partitions: &[TopicPartition], params: &KafkaP
                 return Err(Error::new(
                     ErrorKind::Input,
                     format!(
-                        "{partition}: group {group} has read up to offset {committed}, and the log ends at {end}: was \
+                        "{partition}: {store} has read up to offset {committed}, and the log ends at {end}: was \
                          the topic made anew? Reset the group's offsets or use another group id"
                     ),
                 ));
@@ -339,7 +358,7 @@ fn find_starts(planner: &Planner, partitions: &[TopicPartition], params: &KafkaP
                 return Err(Error::new(
                     ErrorKind::Input,
                     format!(
-                        "{partition}: group {group} has committed no offset, and `AutoOffsetReset::None` says not to \
+                        "{partition}: {store} has committed no offset, and `AutoOffsetReset::None` says not to \
                          start without one"
                     ),
                 ));
@@ -347,21 +366,5 @@ fn find_starts(planner: &Planner, partitions: &[TopicPartition], params: &KafkaP
         };
         offsets.push(start);
     }
-    Ok(Starts { offsets, committed })
-}
-
-/// Commits where the stream starts, for partitions in which the group has no place yet. A program that fails before
-/// its first batch is done then starts again at the same records. It also shows early if the group may not commit.
-fn commit_starts(
-    planner: &Planner,
-    partitions: &[TopicPartition],
-    starts: &Positions,
-    committed: &[Option<i64>],
-    params: &KafkaParams,
-) -> Result<()> {
-    let new: Vec<usize> = (0..partitions.len()).filter(|&n| committed[n].is_none()).collect();
-    if new.is_empty() {
-        return Ok(());
-    }
-    committer::commit_now(planner, new.iter().map(|&n| (&partitions[n], starts[n])), params.start_timeout)
+    Ok(offsets)
 }

@@ -30,6 +30,16 @@ pub enum Event {
         /// How many batches wait before it.
         waiting: usize,
     },
+    /// Records that no batch will have, and the program goes on without them, as it was told to: see
+    /// `KafkaParams::fail_on_data_loss`.
+    DataLost {
+        /// The input.
+        stream: StreamId,
+        /// What the input is called: `kafka lines`.
+        input: String,
+        /// Which records, and why.
+        what: String,
+    },
     /// An error that ends the context.
     Failed {
         /// What it said.

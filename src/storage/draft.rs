@@ -1,9 +1,10 @@
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use super::{hidden, parent_of, sync_directory};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a directory holds beside its parts once it is complete.
@@ -47,10 +48,7 @@ impl Draft {
         let Some(name) = path.file_name() else {
             return Err(Error::new(ErrorKind::Output, format!("{} cannot be the name of a directory", path.display())));
         };
-        let parent = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_path_buf(),
-            _ => PathBuf::from("."),
-        };
+        let parent = parent_of(path);
         let workshop = parent.join(hidden(name, "tmp"));
         let unique = RandomState::new().build_hasher().finish();
         let draft = Draft {
@@ -86,7 +84,7 @@ impl Draft {
             }
             return Err(failed("rename to", &self.path)(error));
         }
-        sync_directory(&self.parent)
+        sync_directory(&self.parent).map_err(failed("sync", &self.parent))
         // Dropping removes what is left.
     }
 
@@ -94,7 +92,7 @@ impl Draft {
     fn seal(&self) -> Result<()> {
         let success = self.draft.join(SUCCESS);
         File::create(&success).and_then(|file| file.sync_all()).map_err(failed("create", &success))?;
-        sync_directory(&self.draft)
+        sync_directory(&self.draft).map_err(failed("sync", &self.draft))
     }
 
     /// Takes the name from the directory that has it; returns whether there was one.
@@ -179,14 +177,6 @@ pub(crate) fn is_hidden(name: &OsStr) -> bool {
     matches!(name.as_encoded_bytes().first(), Some(b'.' | b'_'))
 }
 
-fn hidden(name: &OsStr, ending: &str) -> OsString {
-    let mut hidden = OsString::from(".");
-    hidden.push(name);
-    hidden.push(".");
-    hidden.push(ending);
-    hidden
-}
-
 /// Removes a directory and what is in it, if it is there.
 fn remove(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
@@ -200,22 +190,14 @@ fn create_all(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    let above = match path.parent() {
-        Some(above) if above != Path::new("") => above,
-        _ => Path::new("."),
-    };
-    create_all(above)?;
+    let above = parent_of(path);
+    create_all(&above)?;
     match fs::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !path.is_dir() => {
             Err(failed("create", path)(error))
         }
-        _ => sync_directory(above),
+        _ => sync_directory(&above).map_err(failed("sync", &above)),
     }
-}
-
-/// Has the names in a directory on the disk. Only Unix can say so of a directory.
-fn sync_directory(path: &Path) -> Result<()> {
-    if cfg!(unix) { File::open(path).and_then(|file| file.sync_all()).map_err(failed("sync", path)) } else { Ok(()) }
 }
 
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

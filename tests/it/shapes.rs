@@ -339,13 +339,14 @@ fn every_operator_on_every_shape() {
     pairs(&mut table);
     two_sides(&mut table);
     windows(&mut table);
-    // Outputs have tests of their own, in `vectors.rs` and `outputs.rs`.
+    // Outputs have tests of their own, in `vectors.rs`, `outputs.rs` and `tests/kafka/output.rs`.
     let others = [
         "foreach_batch",
         "print",
         "print_first",
         "save_as_text_files",
         "save_as_object_files",
+        "write_to_kafka",
         "named",
         "slide_duration",
         "storage_level",

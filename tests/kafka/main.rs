@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod delivery;
+mod output;
 mod recovery;
 
 use std::time::Duration;

@@ -45,7 +45,7 @@ impl Graph {
     fn begin(&self, remember: Duration) -> DStreamGraph {
         let mut graph = self.builder.finish(1, Arc::new(never)).unwrap();
         graph.begin(Time::ZERO, remember);
-        let context = SourceContext::new(&self.runtime, &Clock::system(), SECOND, Arc::new(never));
+        let context = SourceContext::new(&self.runtime, &Clock::system(), SECOND, Arc::new(never), Arc::new(|_| ()));
         graph.start_inputs(&|_, _| Ok(context.clone())).unwrap();
         graph
     }

@@ -1,86 +1,25 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::native::Commit;
+use super::native::{self, Commit};
 use super::params::KafkaParams;
+use super::topic_partition::TopicPartition;
+use crate::brokers::{not_accepted, text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Clock;
 
-/// One partition of one topic.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct TopicPartition {
-    pub(super) topic: Arc<str>,
-    pub(super) partition: i32,
-}
-
-impl std::fmt::Display for TopicPartition {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.topic, self.partition)
-    }
-}
-
-/// What librdkafka tells a client beside records.
-#[derive(Default)]
-pub(super) struct Events {
-    last_error: Mutex<Option<String>>,
-}
-
-impl Events {
-    /// The last thing that went wrong with the connections, since it was last asked.
-    pub(super) fn take_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl ClientContext for Events {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
-                tracing::error!(target: "librdkafka", facility, "{message}");
-            }
-            // A broker that goes away is said here many times over; the stream says it once.
-            _ => tracing::debug!(target: "librdkafka", facility, ?level, "{message}"),
-        }
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        tracing::debug!(target: "librdkafka", "{}", String::from_utf8_lossy(statistics));
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "librdkafka", %error, "{reason}");
-        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        // "All brokers are down" follows the reason why and says less.
-        if last.is_none() || error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *last = Some(reason.to_string());
-        }
-    }
-}
+pub(super) use crate::brokers::Events;
 
 impl ConsumerContext for Events {}
 
-/// Says what librdkafka's error means, without its wrapping.
-fn text(error: &KafkaError) -> String {
-    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
-}
-
 /// Creates a client. No connection is made yet.
 pub(super) fn create(config: &ClientConfig) -> Result<Arc<BaseConsumer<Events>>> {
-    config.create_with_context(Events::default()).map(Arc::new).map_err(|error| match error {
-        // Without the value: it can be a password.
-        KafkaError::ClientConfig(_, why, key, _) => {
-            Error::new(ErrorKind::Config, format!("the Kafka setting {key} is not accepted: {why}"))
-        }
-        error => {
-            Error::new(ErrorKind::Config, format!("no Kafka client with these settings: {error}")).caused_by(error)
-        }
-    })
+    config.create_with_context(Events::default()).map(Arc::new).map_err(not_accepted)
 }
 
 /// Lets librdkafka tell a client what it has to, without waiting.
@@ -103,7 +42,7 @@ pub(super) fn take_error(consumer: &BaseConsumer<Events>) -> Option<String> {
 pub(super) struct Unanswered {
     /// One line, without the question.
     pub(super) why: String,
-    code: Option<RDKafkaErrorCode>,
+    pub(super) code: Option<RDKafkaErrorCode>,
     cause: Option<KafkaError>,
 }
 
@@ -210,20 +149,39 @@ impl Planner {
         Ok(read(of, &found))
     }
 
-    /// The committed offset of each partition, `None` where there is none.
-    pub(super) fn committed(&self, of: &[TopicPartition], timeout: Duration) -> Result<Offsets, Unanswered> {
+    /// What is committed for each partition, `None` where there is nothing.
+    pub(super) fn committed(
+        &self,
+        of: &[TopicPartition],
+        timeout: Duration,
+    ) -> Result<Vec<Option<Committed>>, Unanswered> {
         let partitions = list(of.iter().map(|partition| (partition, Offset::Invalid)));
         let found = self.consumer.committed_offsets(partitions, timeout).map_err(|error| self.unanswered(error))?;
-        Ok(read(of, &found))
+        let Offsets { offsets, problem } = read(of, &found);
+        if let Some(why) = problem {
+            return Err(Unanswered { why, code: None, cause: None });
+        }
+        let with_metadata = of.iter().zip(offsets).map(|(partition, offset)| {
+            let metadata = native::metadata(&found, &partition.topic, partition.partition).unwrap_or_default().into();
+            Some(Committed { offset: offset?, metadata })
+        });
+        Ok(with_metadata.collect())
     }
 
-    /// Sends a commit.
+    /// Sends a commit, with something to recognise it by.
     pub(super) fn commit<'p>(
         &self,
         offsets: impl Iterator<Item = (&'p TopicPartition, i64)>,
+        metadata: &str,
     ) -> Result<Commit, RDKafkaErrorCode> {
         let offsets = list(offsets.map(|(partition, offset)| (partition, Offset::Offset(offset))));
+        offsets.elements().iter_mut().for_each(|element| element.set_metadata(metadata));
         Commit::send(&self.consumer, &offsets)
+    }
+
+    /// What tells one cluster from another: its id, or the addresses if it has told none.
+    pub(super) fn cluster(&self, timeout: Duration) -> String {
+        self.consumer.client().fetch_cluster_id(timeout).unwrap_or_else(|| self.brokers.clone())
     }
 
     /// The last thing that went wrong with the connections, since it was last asked.
@@ -238,6 +196,14 @@ impl Planner {
         };
         Unanswered { why, code: error.rdkafka_error_code(), cause: Some(error) }
     }
+}
+
+/// What a group has committed for a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Committed {
+    pub(super) offset: i64,
+    /// What the committer has put beside it.
+    pub(super) metadata: Box<[u8]>,
 }
 
 /// An answer with an offset for each partition that was asked about.

@@ -150,7 +150,7 @@ impl EmbeddedBroker {
     }
 
     /// The brokers, to make them misbehave.
-    pub(super) fn cluster(&self) -> MockCluster<'_, impl ClientContext> {
+    pub(crate) fn cluster(&self) -> MockCluster<'_, impl ClientContext> {
         self.0.producer.client().mock_cluster().expect("the producer was created with brokers")
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! - a queue keeps its client alive and is given back before it, as librdkafka demands;
 //! - it is used by one thread at a time, since its methods take `&mut self`;
-//! - every message is destroyed exactly once, when its [`Messages`] go, also during a panic;
+//! - messages keep their client alive, and each is destroyed exactly once, when its [`Messages`] go, also during a
+//!   panic;
 //! - what a [`Message`] lends cannot outlive it.
 
 #![expect(unsafe_code, reason = "librdkafka's batch fetch and commit queue have no safe form")]
@@ -53,12 +54,7 @@ pub(super) struct PartitionQueue {
     queue: Queue,
     /// The partition alone, to ask for its position.
     position: TopicPartitionList,
-    /// Of the last call. Empty between calls: `Messages` drains it.
-    messages: Vec<*mut c::rd_kafka_message_t>,
 }
-
-// SAFETY: the messages in `messages` belong to nobody but this value, and to no thread.
-unsafe impl Send for PartitionQueue {}
 
 impl PartitionQueue {
     /// Takes the queue of a partition out of the consumer's common one. To be done before the partition is assigned,
@@ -76,7 +72,7 @@ impl PartitionQueue {
         // SAFETY: the queue was just given to us; no destination means that it keeps its messages.
         unsafe { c::rd_kafka_queue_forward(queue.as_ptr(), null_mut()) };
         let queue = Queue { queue, consumer: Arc::clone(consumer) };
-        Some(PartitionQueue { queue, position, messages: Vec::new() })
+        Some(PartitionQueue { queue, position })
     }
 
     pub(super) fn consumer(&self) -> &BaseConsumer<Events> {
@@ -84,25 +80,23 @@ impl PartitionQueue {
     }
 
     /// Takes up to `at_most` messages. Waits until there are that many, or `wait` is over.
-    pub(super) fn consume(&mut self, at_most: usize, wait: Duration) -> Messages<'_> {
-        debug_assert!(self.messages.is_empty(), "the messages of the last call were destroyed");
-        self.messages.clear();
-        self.messages.reserve(at_most);
+    pub(super) fn consume(&mut self, at_most: usize, wait: Duration) -> Messages {
+        let mut messages = Vec::with_capacity(at_most);
         // SAFETY: the queue is ours and its client alive. There is room for `at_most` pointers, and librdkafka writes
         // no more. Nobody else reads this queue or seeks in it during the call: both take `&mut self`.
         let count = unsafe {
             c::rd_kafka_consume_batch_queue(
                 self.queue.queue.as_ptr(),
                 millis(wait),
-                self.messages.as_mut_ptr(),
-                at_most,
+                messages.as_mut_ptr(),
+                messages.capacity().min(at_most),
             )
         };
         // An error shows as -1; what there is to know about it comes as a message.
         let count = usize::try_from(count).unwrap_or(0);
         // SAFETY: librdkafka has written this many pointers, at most as many as there is room for.
-        unsafe { self.messages.set_len(count.min(at_most)) };
-        Messages { messages: &mut self.messages }
+        unsafe { messages.set_len(count.min(at_most)) };
+        Messages { messages, _client: Some(Arc::clone(&self.queue.consumer)) }
     }
 
     /// The offset after the last record that was taken, or after the last marker of a transaction: what came before
@@ -120,12 +114,18 @@ impl PartitionQueue {
     }
 }
 
-/// Messages that were taken from a queue. They are destroyed when this goes.
-pub(super) struct Messages<'q> {
-    messages: &'q mut Vec<*mut c::rd_kafka_message_t>,
+/// Messages that were taken from a queue, in the order of their offsets. They are destroyed when this goes.
+#[derive(Default)]
+pub(super) struct Messages {
+    messages: Vec<*mut c::rd_kafka_message_t>,
+    /// Goes after the messages, which librdkafka demands. `None` only if there are none.
+    _client: Option<Arc<BaseConsumer<Events>>>,
 }
 
-impl Messages<'_> {
+// SAFETY: the messages belong to nobody but this value, and librdkafka takes them back on any thread.
+unsafe impl Send for Messages {}
+
+impl Messages {
     pub(super) fn len(&self) -> usize {
         self.messages.len()
     }
@@ -134,15 +134,24 @@ impl Messages<'_> {
         self.messages.is_empty()
     }
 
-    /// The messages from `start` on.
-    pub(super) fn iter_from(&self, start: usize) -> impl Iterator<Item = Message<'_>> {
-        // SAFETY: librdkafka gave us valid pointers, which are destroyed only when `self` goes, and nobody writes
-        // to the messages while they are lent.
-        self.messages[start..].iter().map(|message| Message(unsafe { &**message }))
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = Message<'_>> {
+        // SAFETY: librdkafka gave us valid pointers, which are destroyed only when `self` goes. While they are lent,
+        // nobody writes to the messages but librdkafka itself when it is asked for headers: `self` is no `Sync`, so
+        // that this happens on one thread.
+        self.messages.iter().map(|message| Message(unsafe { &**message }))
+    }
+
+    /// Takes away the messages from the first on that is at `offset` or behind it.
+    pub(super) fn split_off(&mut self, offset: i64) -> Messages {
+        let before = self.messages.partition_point(|message| {
+            // SAFETY: as in `iter`.
+            unsafe { (**message).offset < offset }
+        });
+        Messages { messages: self.messages.split_off(before), _client: self._client.clone() }
     }
 }
 
-impl Drop for Messages<'_> {
+impl Drop for Messages {
     fn drop(&mut self) {
         for message in self.messages.drain(..) {
             // SAFETY: each pointer came from librdkafka, is destroyed here only, and leaves the vector here.
@@ -234,6 +243,16 @@ impl<'m> Iterator for Headers<'m> {
         // SAFETY: librdkafka ends names with a zero; a value is `size` bytes or null. Both live as long as the message.
         unsafe { Some((CStr::from_ptr(name), bytes(value, size))) }
     }
+}
+
+/// The metadata of an offset. The `rdkafka` crate panics if it is no UTF-8, and anybody may have committed it.
+pub(super) fn metadata<'l>(list: &'l TopicPartitionList, topic: &str, partition: i32) -> Option<&'l [u8]> {
+    let name = CString::new(topic).ok()?;
+    // SAFETY: the list and the name are alive; librdkafka only reads them, and returns an element of the list or null.
+    let element = unsafe { c::rd_kafka_topic_partition_list_find(list.ptr(), name.as_ptr(), partition).as_ref() }?;
+    // SAFETY: librdkafka says that `metadata` points to `metadata_size` bytes, or is null; they live as long as the
+    // list, and nobody writes to them while it is lent.
+    unsafe { bytes(element.metadata, element.metadata_size) }
 }
 
 /// A commit on its way.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
+use super::commit_handle::CommitHandle;
 use super::limits::{PartitionRates, PerPartitionConfig};
+use super::offset_store::OffsetStore;
+use crate::brokers::check_settings;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where a stream starts in a partition for which its group has committed no offset: Kafka's `auto.offset.reset`.
@@ -22,9 +25,9 @@ pub enum AutoOffsetReset {
 
 /// How to reach Kafka, and under which name.
 ///
-/// A stream keeps its place as the committed offsets of its group, which is why a group id is needed. It does not join
-/// the group: it reads all partitions itself, so that nothing rebalances, and two streams with the same topics need
-/// two group ids.
+/// A stream keeps its place as the committed offsets of its group, which is why a group id is needed, unless there is an
+/// [`offset_store`](Self::offset_store). It does not join the group: it reads all partitions itself, so that nothing
+/// rebalances, and two streams with the same topics need two group ids.
 ///
 /// # Examples
 ///
@@ -46,7 +49,22 @@ pub struct KafkaParams {
     pub(super) planning_timeout: Duration,
     pub(super) max_outage: Duration,
     pub(super) headers: bool,
+    pub(super) max_records_per_task: Option<u64>,
     pub(super) rates: PartitionRates,
+    /// `None` for the committed offsets of the group.
+    pub(super) store: Option<Arc<dyn OffsetStore>>,
+    pub(super) commits: Commits,
+}
+
+/// Who says that offsets are to be committed.
+#[derive(Clone)]
+pub(super) enum Commits {
+    /// The stream, when all outputs of a batch are done.
+    AfterOutputs,
+    /// The program.
+    Manually(CommitHandle),
+    /// Nobody.
+    Never,
 }
 
 /// Settings of both clients, unless the program says otherwise.
@@ -96,11 +114,15 @@ impl KafkaParams {
             planning_timeout: Duration::from_secs(1),
             max_outage: Duration::from_secs(120),
             headers: true,
+            max_records_per_task: None,
+            store: None,
+            commits: Commits::AfterOutputs,
             rates: PartitionRates::default(),
         }
     }
 
-    /// The name under which the stream keeps its place. Has to be given.
+    /// The name under which the stream keeps its place. Has to be given, unless there is an
+    /// [`offset_store`](Self::offset_store).
     #[must_use]
     pub fn group_id(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());
@@ -159,6 +181,45 @@ impl KafkaParams {
         self
     }
 
+    /// Cuts what a batch reads of a topic partition into several partitions of its dataset, of at most this many
+    /// offsets each, so that a backlog is worked off by more than one task. Not cut unless set.
+    ///
+    /// The partition is still fetched in order by one connection; each task takes its part out of it and then decodes
+    /// and processes it beside the others. So as many parts as there are workers are in memory at a time.
+    #[must_use]
+    pub fn max_records_per_task(mut self, records: u64) -> Self {
+        self.max_records_per_task = Some(records);
+        self
+    }
+
+    /// Keeps the place of the stream there instead of in the committed offsets of its group.
+    ///
+    /// The stream drops the store when it stops. To share one, implement [`OffsetStore`] for a handle to it.
+    #[must_use]
+    pub fn offset_store(mut self, store: impl OffsetStore) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Leaves it to the program to commit, with this handle, which belongs to one stream at a time. Otherwise offsets
+    /// are committed when all outputs of their batch are done.
+    ///
+    /// Where nothing is kept for a partition, the stream still commits where it starts: a program that ends before its
+    /// first commit then starts again at the same records.
+    #[must_use]
+    pub fn commit_manually(mut self, handle: &CommitHandle) -> Self {
+        self.commits = Commits::Manually(handle.clone());
+        self
+    }
+
+    /// Commits nothing, also not where the stream starts. Every start begins at what is kept, if somebody else commits,
+    /// or where [`auto_offset_reset`](Self::auto_offset_reset) says.
+    #[must_use]
+    pub fn commit_never(mut self) -> Self {
+        self.commits = Commits::Never;
+        self
+    }
+
     /// How many records of each partition a second of batches has at most, with and without back-pressure; above 0. No
     /// maximum unless set.
     ///
@@ -206,18 +267,22 @@ impl KafkaParams {
 
     /// The group id.
     pub(super) fn group(&self) -> Result<&str> {
-        self.group.as_deref().filter(|group| !group.is_empty()).ok_or_else(|| {
-            let message = "a Kafka stream needs a group id to keep its place under: `KafkaParams::group_id`";
-            Error::new(ErrorKind::Config, message)
-        })
+        match self.group.as_deref() {
+            Some(group) if !group.is_empty() => Ok(group),
+            // librdkafka does not assign partitions without one; nothing is committed to it.
+            None if self.store.is_some() => Ok("tidemill"),
+            _ => {
+                let message = "a Kafka stream needs a group id to keep its place under: `KafkaParams::group_id`";
+                Err(Error::new(ErrorKind::Config, message))
+            }
+        }
     }
 
     /// The configuration of a client of a stream with this batch interval.
     pub(super) fn client_config(&self, batch_interval: Duration) -> Result<ClientConfig> {
-        for (key, why) in REFUSED {
-            if self.settings.contains_key(key) {
-                return Err(Error::new(ErrorKind::Config, format!("the Kafka setting {key} cannot be changed: {why}")));
-            }
+        check_settings(&self.settings, &REFUSED)?;
+        if self.max_records_per_task == Some(0) {
+            return Err(Error::new(ErrorKind::Config, "max_records_per_task is 0, the least is 1"));
         }
         let mut config = ClientConfig::new();
         for (key, value) in DEFAULTS {
@@ -309,6 +374,13 @@ mod tests {
         assert_eq!(fast.get("fetch.wait.max.ms"), Some("2"));
         assert_eq!(config.get("fetch.queue.backoff.ms"), Some("10"));
         assert_eq!(config.get("group.id"), Some("g"));
+    }
+
+    #[test]
+    fn a_task_has_to_read_something() {
+        let params = KafkaParams::new("b:1").group_id("g").max_records_per_task(0);
+        let error = params.client_config(Duration::from_secs(1)).unwrap_err();
+        assert_eq!(error.to_string(), "max_records_per_task is 0, the least is 1");
     }
 
     #[test]

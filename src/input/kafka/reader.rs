@@ -1,30 +1,27 @@
 use std::collections::VecDeque;
-use std::ffi::CStr;
+use std::mem::take;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use bytes::Bytes;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{self, Events, Planner, TopicPartition};
-use super::native::{Headers, Message, Messages, PartitionQueue};
+use super::client::{self, Events, Planner};
+use super::decoder::Decoder;
+use super::native::{Messages, PartitionQueue};
 use super::offset_range::OffsetRange;
 use super::params::KafkaParams;
-use super::record::{KafkaHeaders, KafkaRecord};
+use super::topic_partition::TopicPartition;
 use crate::dataset::{Emitter, ReadPartition};
 use crate::error::{Error, ErrorKind, Result};
-use crate::time::Time;
 
 /// How many messages are taken from librdkafka at a time: enough to make the call cheap, few enough for the cache.
 const MESSAGES: usize = 512;
-
-/// How many bytes of keys, values and headers share an allocation, unless one record has more.
-const ARENA_BYTES: usize = 256 * 1024;
 
 /// How much librdkafka fetches ahead of the batches: in all, and at least for each partition.
 const QUEUED: &str = "queued.max.messages.kbytes";
@@ -38,21 +35,23 @@ const WAIT: Duration = Duration::from_millis(10);
 /// How long librdkafka may take to note a seek, for which it asks nobody, or to find out why records are missing.
 const SEEK: Duration = Duration::from_secs(5);
 
+/// How many parts of a range are set aside at most for tasks that come later than those behind them.
+const MOST_SET_ASIDE: i64 = 16;
+
 /// Reads the records of ranges. Every partition is read from its start offset on, one range after the other, so that
 /// librdkafka can fetch ahead of the batches; only a range that is read again seeks.
 pub(super) struct Reader {
-    slots: Vec<Slot>,
     /// `None` once the stream was stopped: batches that are kept must not keep the connection.
     consumer: Mutex<Option<Arc<BaseConsumer<Events>>>>,
+    slots: Mutex<Vec<Arc<Slot>>>,
     planner: Weak<Planner>,
     brokers: String,
     max_idle: Duration,
-    headers: bool,
     closed: AtomicBool,
 }
 
 /// One partition. It is read by one task at a time.
-struct Slot {
+pub(super) struct Slot {
     partition: TopicPartition,
     lane: Mutex<Option<Lane>>,
     /// Which thread reads, and how many ranges inside each other.
@@ -64,15 +63,25 @@ struct Lane {
     queue: PartitionQueue,
     /// The offset from which the leftover and then the queue go on. `None` if that is not known.
     next: Option<i64>,
-    /// Records after the end of the last range, which came with its last ones.
-    leftover: VecDeque<KafkaRecord>,
+    /// Messages after the end of the last range, which came with its last ones.
+    leftover: Messages,
+    /// Parts of a range that was cut, for the tasks that have not come yet: those behind them came first.
+    aside: VecDeque<Aside>,
+}
+
+/// Messages of a part of a range.
+struct Aside {
+    /// The range that was cut.
+    of: Range<i64>,
+    part: Range<i64>,
+    messages: Vec<Messages>,
 }
 
 impl Reader {
-    /// Starts to fetch: each partition from its offset on.
+    /// A reader without partitions. `partitions` is how many there will be, about, and share the memory.
     pub(super) fn new(
         config: &ClientConfig,
-        starts: &[(TopicPartition, i64)],
+        partitions: usize,
         planner: &Arc<Planner>,
         params: &KafkaParams,
     ) -> Result<Self> {
@@ -81,31 +90,41 @@ impl Reader {
         config.set("auto.offset.reset", "error");
         if config.get(QUEUED).is_none() {
             // librdkafka counts each queue by itself.
-            config.set(QUEUED, (QUEUED_KBYTES / starts.len().max(1)).max(QUEUED_KBYTES_EACH).to_string());
+            config.set(QUEUED, (QUEUED_KBYTES / partitions.max(1)).max(QUEUED_KBYTES_EACH).to_string());
         }
-        let consumer = client::create(&config)?;
-        let slot = |(partition, start): &(TopicPartition, i64)| {
-            let queue = PartitionQueue::new(&consumer, &partition.topic, partition.partition);
-            let queue = queue
-                .ok_or_else(|| Error::new(ErrorKind::Internal, format!("librdkafka has no queue for {partition}")))?;
-            let lane = Lane { queue, next: Some(*start), leftover: VecDeque::new() };
-            let (lane, partition) = (Mutex::new(Some(lane)), partition.clone());
-            Ok(Slot { partition, lane, reading: Mutex::default(), free: Condvar::new() })
-        };
-        let slots = starts.iter().map(slot).collect::<Result<_>>()?;
-        let all = client::list(starts.iter().map(|(partition, start)| (partition, Offset::Offset(*start))));
-        consumer.assign(&all).map_err(|error| {
-            Error::new(ErrorKind::Internal, "librdkafka does not take the partitions").caused_by(error)
-        })?;
         Ok(Reader {
-            slots,
-            consumer: Mutex::new(Some(consumer)),
+            consumer: Mutex::new(Some(client::create(&config)?)),
+            slots: Mutex::default(),
             planner: Arc::downgrade(planner),
             brokers: planner.brokers().to_string(),
             max_idle: params.max_outage,
-            headers: params.headers,
             closed: AtomicBool::new(false),
         })
+    }
+
+    /// Starts to fetch further partitions, each from its offset on.
+    pub(super) fn add(&self, starts: &[(TopicPartition, i64)]) -> Result<Vec<Arc<Slot>>> {
+        let consumer = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
+        let consumer = consumer.as_ref().ok_or_else(stopped)?;
+        let slot = |(partition, start): &(TopicPartition, i64)| {
+            let queue = PartitionQueue::new(consumer, &partition.topic, partition.partition);
+            let queue = queue
+                .ok_or_else(|| Error::new(ErrorKind::Internal, format!("librdkafka has no queue for {partition}")))?;
+            let lane = Lane { queue, next: Some(*start), leftover: Messages::default(), aside: VecDeque::new() };
+            let (lane, partition) = (Mutex::new(Some(lane)), partition.clone());
+            Ok(Arc::new(Slot { partition, lane, reading: Mutex::default(), free: Condvar::new() }))
+        };
+        let slots: Vec<_> = starts.iter().map(slot).collect::<Result<_>>()?;
+        let all = client::list(starts.iter().map(|(partition, start)| (partition, Offset::Offset(*start))));
+        consumer.incremental_assign(&all).map_err(|error| {
+            Error::new(ErrorKind::Internal, "librdkafka does not take the partitions").caused_by(error)
+        })?;
+        self.slots().extend(slots.iter().map(Arc::clone));
+        Ok(slots)
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Vec<Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets librdkafka tell what it has to, without waiting.
@@ -119,7 +138,7 @@ impl Reader {
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         drop(self.consumer.lock().unwrap_or_else(PoisonError::into_inner).take());
-        for slot in &self.slots {
+        for slot in self.slots().iter() {
             // Whoever holds a lane sees the flag and closes it.
             match slot.lane.try_lock() {
                 Ok(mut lane) => *lane = None,
@@ -133,63 +152,103 @@ impl Reader {
         self.closed.load(Ordering::Acquire)
     }
 
-    fn read(&self, slot: usize, range: &OffsetRange, out: &mut Emitter<'_, KafkaRecord>) -> Result<()> {
-        let slot = &self.slots[slot];
+    /// Takes the messages of a range chunk by chunk and hands each to `each`, until that wants no more.
+    ///
+    /// While `each` runs, the lane is free: the operators in it may read the same partition.
+    fn read(&self, slot: &Slot, range: &OffsetRange, mut each: impl FnMut(&Messages) -> Result<bool>) -> Result<()> {
         let _turn = slot.turn();
         let mut next = range.from;
-        let mut records = Vec::new();
-        while next < range.until && !out.is_done() {
-            next = self.fetch(slot, range, next, &mut records)?;
-            // Here operators run, and the lane is free: one of them may read the same partition.
-            records.drain(..).for_each(|record| out.emit(record));
+        while next < range.until {
+            let mut lane = self.lane(slot)?;
+            let (messages, end) = self.fetch(&mut lane, slot, range.until, next)?;
+            drop(lane);
+            next = end;
+            if !each(&messages)? {
+                break;
+            }
         }
         Ok(())
     }
 
-    /// Takes some records of a range, from `next` on. Returns where they end: the offset after the last, or the end of
-    /// the range if there are no more.
-    fn fetch(&self, slot: &Slot, range: &OffsetRange, next: i64, records: &mut Vec<KafkaRecord>) -> Result<i64> {
-        let mut lane = slot.lane.lock().unwrap_or_else(PoisonError::into_inner);
-        let lane = lane.as_mut().filter(|_| !self.is_closed()).ok_or_else(stopped)?;
+    /// Takes the messages of a part of a range, all at once, so that the task of the next part can have its own while
+    /// this one is worked on.
+    fn take_part(&self, slot: &Slot, whole: &Range<i64>, part: &OffsetRange) -> Result<Vec<Messages>> {
+        let _turn = slot.turn();
+        let lane = &mut *self.lane(slot)?;
+        lane.aside.retain(|aside| aside.of == *whole);
+        let part = part.from..part.until;
+        if let Some(messages) = lane.take_aside(&part) {
+            return Ok(messages);
+        }
+        // Tasks begin in order, but the lane is not always theirs in order: what lies before is read along.
+        let most = (part.end - part.start).saturating_mul(MOST_SET_ASIDE);
+        if let Some(next) =
+            lane.next.filter(|&next| whole.start <= next && next < part.start && part.start - next <= most)
+        {
+            let before = next..part.start;
+            let messages = self.fetch_all(lane, slot, &before)?;
+            lane.aside.push_back(Aside { of: whole.clone(), part: before, messages });
+        }
+        self.fetch_all(lane, slot, &part)
+    }
+
+    fn fetch_all(&self, lane: &mut Lane, slot: &Slot, offsets: &Range<i64>) -> Result<Vec<Messages>> {
+        let mut all = Vec::new();
+        let mut next = offsets.start;
+        while next < offsets.end {
+            let (messages, end) = self.fetch(lane, slot, offsets.end, next)?;
+            all.push(messages);
+            next = end;
+        }
+        Ok(all)
+    }
+
+    fn lane<'s>(&self, slot: &'s Slot) -> Result<LaneGuard<'s>> {
+        let lane = slot.lane.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_closed() || lane.is_none() { Err(stopped()) } else { Ok(LaneGuard(lane)) }
+    }
+
+    /// Takes some messages from `next` on. Returns them and where they end: the offset after the last, or `until` if
+    /// there are no more before it.
+    fn fetch(&self, lane: &mut Lane, slot: &Slot, until: i64, next: i64) -> Result<(Messages, i64)> {
         if lane.next != Some(next) {
             self.seek(slot, lane, next)?;
         }
-        // Until the records are here. An error leaves it like that.
+        // Until the messages are here. An error leaves it like that.
         lane.next = None;
-        let end = match lane.take_leftover(range, records) {
-            Some(end) => end,
-            None => self.take_fetched(slot, lane, range, next, records)?,
+        let mut messages = take(&mut lane.leftover);
+        if messages.is_empty() {
+            messages = self.wait_for_messages(slot, lane, until, next)?;
+        }
+        lane.leftover = messages.split_off(until);
+        let end = match messages.iter().next_back() {
+            Some(last) if lane.leftover.is_empty() => last.offset() + 1,
+            _ => until,
         };
         lane.next = Some(end);
-        Ok(end)
+        Ok((messages, end))
     }
 
-    fn take_fetched(
-        &self,
-        slot: &Slot,
-        lane: &mut Lane,
-        range: &OffsetRange,
-        next: i64,
-        records: &mut Vec<KafkaRecord>,
-    ) -> Result<i64> {
+    /// The next messages of the queue; none if what comes lies behind `until`.
+    fn wait_for_messages(&self, slot: &Slot, lane: &mut Lane, until: i64, next: i64) -> Result<Messages> {
         // No more than there can be: without gaps nothing is ever left over.
-        let wanted = usize::try_from(range.until - next).unwrap_or(MESSAGES).min(MESSAGES);
+        let wanted = usize::try_from(until - next).unwrap_or(MESSAGES).min(MESSAGES);
         let mut waited = Duration::ZERO;
         loop {
             let mut messages = lane.queue.consume(wanted, Duration::ZERO);
             if messages.is_empty() {
-                drop(messages);
-                if lane.queue.position() >= Some(range.until) {
-                    return Ok(range.until);
+                if lane.queue.position() >= Some(until) {
+                    return Ok(messages);
                 }
                 client::serve(lane.queue.consumer());
                 messages = lane.queue.consume(1, WAIT);
             }
-            if !messages.is_empty() {
-                let decoded = self.decode(&messages, &slot.partition.topic, range, &mut lane.leftover, records);
-                return decoded.map_err(|bad| self.explain(bad, range));
+            if let Some((code, text)) = messages.iter().find_map(|message| message.error()) {
+                return Err(self.explain(code, text, &slot.partition, next..until));
             }
-            drop(messages);
+            if !messages.is_empty() {
+                return Ok(messages);
+            }
             if self.is_closed() {
                 return Err(stopped());
             }
@@ -205,7 +264,7 @@ impl Reader {
     fn seek(&self, slot: &Slot, lane: &mut Lane, offset: i64) -> Result<()> {
         tracing::debug!(partition = %slot.partition, offset, from = lane.next, "seek");
         lane.next = None;
-        lane.leftover.clear();
+        lane.leftover = Messages::default();
         let mut only = TopicPartitionList::new();
         let partition = &slot.partition;
         only.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(offset))
@@ -228,16 +287,14 @@ impl Reader {
 
     /// Names what is behind an error that came in the place of a record.
     #[cold]
-    fn explain(&self, bad: BadMessage, range: &OffsetRange) -> Error {
-        let BadMessage { code, text } = bad;
+    fn explain(&self, code: RDKafkaErrorCode, text: String, partition: &TopicPartition, wanted: Range<i64>) -> Error {
         if code == RDKafkaErrorCode::AutoOffsetReset {
-            let partition = TopicPartition { topic: Arc::clone(&range.topic), partition: range.partition };
             let planner = self.planner.upgrade();
-            let start = planner.and_then(|planner| planner.beginnings(&[partition], SEEK).ok());
+            let start = planner.and_then(|planner| planner.beginnings(std::slice::from_ref(partition), SEEK).ok());
             let now = match start.and_then(|start| start.offsets[0]) {
-                Some(start) if start > range.from => {
-                    let end = start.min(range.until);
-                    format!("offsets {}..{end} are gone, the log now starts at {start}", range.from)
+                Some(start) if start > wanted.start => {
+                    let end = start.min(wanted.end);
+                    format!("offsets {}..{end} are gone, the log now starts at {start}", wanted.start)
                 }
                 _ => "the offsets do not exist any more".to_string(),
             };
@@ -299,151 +356,80 @@ impl Drop for Turn<'_> {
     }
 }
 
+/// A lane that is there, as long as nobody closes the stream.
+struct LaneGuard<'s>(MutexGuard<'s, Option<Lane>>);
+
+impl std::ops::Deref for LaneGuard<'_> {
+    type Target = Lane;
+
+    fn deref(&self) -> &Lane {
+        self.0.as_ref().expect("whoever makes a guard has seen the lane")
+    }
+}
+
+impl std::ops::DerefMut for LaneGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Lane {
+        self.0.as_mut().expect("whoever makes a guard has seen the lane")
+    }
+}
+
 impl Lane {
-    /// Takes what is left from the range before, and returns where the lane goes on; `None` if nothing is left.
-    fn take_leftover(&mut self, range: &OffsetRange, records: &mut Vec<KafkaRecord>) -> Option<i64> {
-        let mut next = None;
-        while let Some(record) = self.leftover.pop_front() {
-            if record.offset >= range.until {
-                self.leftover.push_front(record);
-                return Some(range.until);
-            }
-            next = Some(record.offset + 1);
-            records.push(record);
+    /// The messages of a part of a range, if they were set aside.
+    fn take_aside(&mut self, part: &Range<i64>) -> Option<Vec<Messages>> {
+        let holds = |aside: &Aside| aside.part.start <= part.start && part.end <= aside.part.end;
+        let place = self.aside.iter().position(holds)?;
+        let Aside { of, part: held, messages } = self.aside.remove(place)?;
+        let (before, rest) = split(messages, part.start);
+        let (messages, behind) = split(rest, part.end);
+        let pieces = [(held.start..part.start, before), (part.end..held.end, behind)];
+        for (part, messages) in pieces.into_iter().filter(|(part, _)| !part.is_empty()) {
+            self.aside.push_back(Aside { of: of.clone(), part, messages });
         }
-        next
+        Some(messages)
     }
 }
 
-/// An error that came in the place of a record.
-struct BadMessage {
-    code: RDKafkaErrorCode,
-    text: String,
-}
-
-impl Reader {
-    /// Takes the records of the range and keeps those after it. Returns the offset after the last, at most
-    /// `range.until`.
-    fn decode(
-        &self,
-        messages: &Messages<'_>,
-        topic: &Arc<str>,
-        range: &OffsetRange,
-        leftover: &mut VecDeque<KafkaRecord>,
-        records: &mut Vec<KafkaRecord>,
-    ) -> Result<i64, BadMessage> {
-        let mut next = range.from;
-        let mut done = 0;
-        while done < messages.len() {
-            let part = self.next_part(messages, done)?;
-            done += part.messages.len();
-            let mut arena = Vec::with_capacity(part.bytes);
-            for (message, headers) in &part.messages {
-                arena.extend_from_slice(message.key().unwrap_or_default());
-                arena.extend_from_slice(message.payload().unwrap_or_default());
-                headers.for_each(|(_, value)| arena.extend_from_slice(value.unwrap_or_default()));
-            }
-            let mut arena = Slices { arena: Bytes::from(arena), at: 0 };
-            for (message, headers) in part.messages {
-                let record = KafkaRecord {
-                    topic: Arc::clone(topic),
-                    partition: range.partition,
-                    offset: message.offset(),
-                    timestamp: message.timestamp_millis().map(Time::from_millis),
-                    key: message.key().map(|key| arena.take(key.len())),
-                    value: message.payload().map(|value| arena.take(value.len())),
-                    headers: arena.take_headers(headers),
-                };
-                if record.offset < range.until {
-                    next = record.offset + 1;
-                    records.push(record);
-                } else {
-                    next = range.until;
-                    leftover.push_back(record);
-                }
-            }
-        }
-        Ok(next)
+/// Parts messages in order: those before an offset, and those from it on.
+fn split(messages: Vec<Messages>, offset: i64) -> (Vec<Messages>, Vec<Messages>) {
+    let (mut before, mut behind) = (Vec::new(), Vec::new());
+    for mut some in messages {
+        let rest = some.split_off(offset);
+        before.push(some);
+        behind.push(rest);
     }
-
-    /// The messages from `start` on whose bytes fit into an arena, at least one.
-    fn next_part<'m>(&self, messages: &'m Messages<'_>, start: usize) -> Result<Part<'m>, BadMessage> {
-        let mut part = Part { messages: Vec::with_capacity(messages.len() - start), bytes: 0 };
-        for message in messages.iter_from(start) {
-            if let Some((code, text)) = message.error() {
-                return Err(BadMessage { code, text });
-            }
-            let headers = if self.headers { message.headers() } else { Headers::none() };
-            let in_headers: usize = headers.map(|(_, value)| value.unwrap_or_default().len()).sum();
-            let bytes =
-                message.key().unwrap_or_default().len() + message.payload().unwrap_or_default().len() + in_headers;
-            if !part.messages.is_empty() && part.bytes + bytes > ARENA_BYTES {
-                break;
-            }
-            part.bytes += bytes;
-            part.messages.push((message, headers));
-        }
-        Ok(part)
-    }
+    (before, behind)
 }
 
 #[cfg(test)]
-impl Reader {
-    /// Leaves a lane as it is after `..until` was read and records up to `beyond` came with it.
-    pub(super) fn read_too_far(&self, slot: usize, until: i64, beyond: i64) {
-        let slot = &self.slots[slot];
-        let mut lane = slot.lane.lock().unwrap();
-        let lane = lane.as_mut().unwrap();
-        self.seek(slot, lane, 0).unwrap();
-        let messages = lane.queue.consume(usize::try_from(beyond).unwrap(), Duration::from_secs(10));
-        let range = OffsetRange { topic: Arc::clone(&slot.partition.topic), partition: 0, from: 0, until };
-        let next = self.decode(&messages, &range.topic, &range, &mut lane.leftover, &mut Vec::new());
-        drop(messages);
-        assert_eq!(next.ok(), Some(until));
-        assert_eq!(lane.leftover.len(), usize::try_from(beyond - until).unwrap());
+impl Slot {
+    /// Leaves the lane as it is after `..until` was read and messages up to `beyond` came with it.
+    pub(super) fn read_too_far(&self, reader: &Reader, until: i64, beyond: i64) {
+        let mut lane = reader.lane(self).unwrap();
+        reader.seek(self, &mut lane, 0).unwrap();
+        let mut messages = lane.queue.consume(usize::try_from(beyond).unwrap(), Duration::from_secs(10));
+        lane.leftover = messages.split_off(until);
+        assert_eq!((messages.len(), lane.leftover.len()), (until as usize, (beyond - until) as usize));
         lane.next = Some(until);
     }
-}
 
-/// Messages whose bytes share an arena.
-struct Part<'m> {
-    messages: Vec<(Message<'m>, Headers<'m>)>,
-    bytes: usize,
-}
-
-/// Hands out an arena piece by piece, in the order in which it was filled.
-struct Slices {
-    arena: Bytes,
-    at: usize,
-}
-
-impl Slices {
-    fn take(&mut self, length: usize) -> Bytes {
-        let start = self.at;
-        self.at += length;
-        self.arena.slice(start..self.at)
-    }
-
-    fn take_headers(&mut self, headers: Headers<'_>) -> KafkaHeaders {
-        if headers.is_empty() {
-            return KafkaHeaders::default();
-        }
-        let header = |(name, value): (&CStr, Option<&[u8]>)| {
-            (name.to_string_lossy().into(), value.map(|value| self.take(value.len())))
-        };
-        KafkaHeaders::from_vec(headers.map(header).collect())
+    /// The parts of ranges that wait for their tasks.
+    pub(super) fn set_aside(&self) -> Vec<(i64, i64)> {
+        let lane = self.lane.lock().unwrap();
+        lane.as_ref().unwrap().aside.iter().map(|aside| (aside.part.start, aside.part.end)).collect()
     }
 }
 
-/// One range of one batch.
-pub(super) struct KafkaPartition {
+/// One range of one batch, or a part of it.
+pub(super) struct KafkaPartition<D> {
     pub(super) reader: Arc<Reader>,
-    /// The number of the topic partition in the reader.
-    pub(super) slot: usize,
+    pub(super) slot: Arc<Slot>,
     pub(super) range: OffsetRange,
+    /// The range that was cut into parts, if it was.
+    pub(super) whole: Option<Range<i64>>,
+    pub(super) decoder: Arc<D>,
 }
 
-impl ReadPartition<KafkaRecord> for KafkaPartition {
+impl<T, D: Decoder<T>> ReadPartition<T> for KafkaPartition<D> {
     fn records(&self) -> Option<u64> {
         Some(self.range.count())
     }
@@ -452,11 +438,27 @@ impl ReadPartition<KafkaRecord> for KafkaPartition {
         self.range.to_string()
     }
 
-    fn read(&self, out: &mut Emitter<'_, KafkaRecord>) -> Result<()> {
+    fn read(&self, out: &mut Emitter<'_, T>) -> Result<()> {
         if self.range.is_empty() {
             return Ok(());
         }
-        let outcome = self.reader.read(self.slot, &self.range, out);
+        let mut records = Vec::new();
+        let mut emit = |messages: &Messages| {
+            self.decoder.decode(&self.slot.partition, messages, &mut records)?;
+            records.drain(..).for_each(|record| out.emit(record));
+            Ok(!out.is_done())
+        };
+        let outcome = match &self.whole {
+            None => self.reader.read(&self.slot, &self.range, emit),
+            Some(whole) => self.reader.take_part(&self.slot, whole, &self.range).and_then(|parts| {
+                for messages in parts {
+                    if !emit(&messages)? {
+                        break;
+                    }
+                }
+                Ok(())
+            }),
+        };
         if self.reader.is_closed() {
             self.reader.close();
         }

@@ -9,13 +9,14 @@ use rdkafka::producer::BaseRecord;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::embedded::EmbeddedBroker;
+use super::group_offsets::GroupOffsets;
 use super::*;
 use crate::data::Partitions;
 use crate::exec::{MemoryStore, PoolExecutor, Runtime};
 
 /// A started source and the context around it.
 struct Stream {
-    source: DirectSource,
+    source: DirectSource<Copied>,
     errors: Receiver<Error>,
     now: i64,
 }
@@ -38,11 +39,16 @@ fn context_of(attempts: u32) -> (SourceContext, Receiver<Error>) {
     let runtime = Runtime::new(executor, Arc::new(MemoryStore::default()), attempts, Partitions::new(2));
     let (failed, errors) = unbounded();
     let on_error = Arc::new(move |error| failed.send(error).unwrap());
-    (SourceContext::new(&runtime, &Clock::system(), Duration::from_secs(1), on_error), errors)
+    (SourceContext::new(&runtime, &Clock::system(), Duration::from_secs(1), on_error, Arc::new(|_| ())), errors)
+}
+
+fn direct_source(subscription: Subscription, params: KafkaParams) -> DirectSource<Copied> {
+    let headers = params.headers;
+    DirectSource::new(subscription, params, Copied { headers })
 }
 
 fn try_start(topics: &[&str], params: KafkaParams) -> Result<Stream> {
-    let mut source = DirectSource::new(Subscription::topics(topics.iter().copied()), params);
+    let mut source = direct_source(Subscription::topics(topics.iter().copied()), params);
     let (context, errors) = context_of(1);
     source.start(&context)?;
     Ok(Stream { source, errors, now: 0 })
@@ -67,6 +73,12 @@ impl Stream {
         self.source.stop(Duration::from_secs(10)).unwrap();
         assert!(self.errors.try_recv().is_err());
     }
+}
+
+/// The offsets of the group, as another program has them.
+fn group_offsets(params: &KafkaParams) -> GroupOffsets {
+    let planner = Planner::new(params, &params.client_config(Duration::from_secs(1)).unwrap()).unwrap();
+    GroupOffsets::new(Arc::new(planner), Duration::from_secs(10))
 }
 
 fn values(batch: &InputBatch<KafkaRecord>) -> Vec<Vec<String>> {
@@ -139,7 +151,7 @@ fn a_range_can_be_read_again_and_batches_in_any_order() {
 fn a_task_that_fails_reads_the_same_records_again() {
     let broker = broker(&[("a", 1)]);
     broker.send("a", numbers(0..700)).unwrap();
-    let mut source = DirectSource::new(Subscription::topics(["a"]), params(&broker));
+    let mut source = direct_source(Subscription::topics(["a"]), params(&broker));
     let (context, _errors) = context_of(3);
     source.start(&context).unwrap();
     let batch = source.batch(Time::from_millis(1)).unwrap().unwrap();
@@ -435,7 +447,7 @@ fn a_stream_that_was_stopped_says_so() {
     stream.stop();
     let error = batch.dataset.collect().unwrap_err();
     assert!(error.to_string().contains("the Kafka stream was stopped"), "{error}");
-    assert!(DirectSource::new(Subscription::topics(["a"]), params(&broker)).batch(Time::ZERO).is_err());
+    assert!(direct_source(Subscription::topics(["a"]), params(&broker)).batch(Time::ZERO).is_err());
 }
 
 #[test]
@@ -456,9 +468,7 @@ fn partitions_that_were_added_are_read_from_their_beginning() {
     broker.send("b", numbers(0..2)).unwrap();
     let params = params(&broker).auto_offset_reset(AutoOffsetReset::Latest);
     // As if there had been no partition 1 when the group committed.
-    let planner = Planner::new(&params, &params.client_config(Duration::from_secs(1)).unwrap()).unwrap();
-    let first = TopicPartition { topic: "a".into(), partition: 0 };
-    committer::commit_now(&planner, [(&first, 1)].into_iter(), Duration::from_secs(10)).unwrap();
+    group_offsets(&params).commit(&[(TopicPartition::new("a", 0), 1)]).unwrap();
     let mut stream = start(&["a", "b"], params);
     assert_eq!(ranges(&stream.batch()), ["a/0 offsets 1..1", "a/1 offsets 0..1", "b/0 offsets 2..2"]);
     stream.stop();
@@ -524,34 +534,88 @@ fn nothing_is_lost_or_doubled_while_records_arrive() {
 }
 
 /// A reader of the one partition of topic `a`, from its beginning.
-fn reader(params: &KafkaParams) -> (Arc<Planner>, Arc<Reader>) {
+fn reader(params: &KafkaParams) -> (Arc<Planner>, Arc<Reader>, Arc<Slot>) {
     let config = params.client_config(Duration::from_secs(1)).unwrap();
     let planner = Arc::new(Planner::new(params, &config).unwrap());
-    let only = (TopicPartition { topic: "a".into(), partition: 0 }, 0);
-    let reader = Arc::new(Reader::new(&config, &[only], &planner, params).unwrap());
-    (planner, reader)
+    let only = (TopicPartition::new("a", 0), 0);
+    let reader = Arc::new(Reader::new(&config, 1, &planner, params).unwrap());
+    let slot = reader.add(&[only]).unwrap().remove(0);
+    (planner, reader, slot)
 }
 
-fn range(reader: &Arc<Reader>, from: i64, until: i64) -> crate::dataset::Dataset<KafkaRecord> {
+fn range(reader: &Arc<Reader>, slot: &Arc<Slot>, from: i64, until: i64) -> crate::dataset::Dataset<KafkaRecord> {
+    part(reader, slot, from, until, None)
+}
+
+/// A part of a larger range, if `whole` is one.
+fn part(
+    reader: &Arc<Reader>,
+    slot: &Arc<Slot>,
+    from: i64,
+    until: i64,
+    whole: Option<std::ops::Range<i64>>,
+) -> crate::dataset::Dataset<KafkaRecord> {
     let range = OffsetRange { topic: "a".into(), partition: 0, from, until };
     let (context, _) = context_of(1);
-    context.read(vec![KafkaPartition { reader: Arc::clone(reader), slot: 0, range }], ())
+    let (reader, slot) = (Arc::clone(reader), Arc::clone(slot));
+    context.read(vec![KafkaPartition { reader, slot, range, whole, decoder: Arc::new(Copied { headers: true }) }], ())
+}
+
+#[test]
+fn a_backlog_is_cut_into_tasks_that_read_it_once_in_order() {
+    let broker = broker(&[("a", 2)]);
+    broker.send("a", numbers(0..1000)).unwrap();
+    let mut stream = start(&["a"], params(&broker).max_records_per_task(100));
+    let batch = stream.batch();
+    let ranges = ranges(&batch);
+    assert_eq!((ranges.len(), &*ranges[1]), (10, "a/0 offsets 100..200"));
+    let expected: Vec<String> = numbers(0..1000).step_by(2).chain(numbers(0..1000).skip(1).step_by(2)).collect();
+    for _ in 0..3 {
+        assert_eq!(values(&batch).concat(), expected);
+    }
+    broker.send("a", numbers(1000..1010)).unwrap();
+    assert_eq!(
+        values(&stream.batch()),
+        [["1000", "1002", "1004", "1006", "1008"], ["1001", "1003", "1005", "1007", "1009"]]
+    );
+    stream.stop();
+}
+
+#[test]
+fn parts_of_a_range_may_come_in_any_order_without_a_seek() {
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", numbers(0..40)).unwrap();
+    let (_planner, reader, slot) = reader(&params(&broker));
+    let read = |from, until| texts(&part(&reader, &slot, from, until, Some(0..40))).remove(0);
+    let expected = |from: u32, until: u32| numbers(from..until).collect::<Vec<_>>();
+    assert_eq!(read(20, 30), expected(20, 30));
+    assert_eq!(read(10, 20), expected(10, 20));
+    assert_eq!(read(30, 40), expected(30, 40));
+    assert_eq!(slot.set_aside(), [(0, 10)]);
+    assert_eq!(read(0, 10), expected(0, 10));
+    assert_eq!(slot.set_aside(), []);
+    // A task that is tried again, and parts of a range that nobody asked for when the next one comes.
+    assert_eq!(read(10, 20), expected(10, 20));
+    assert_eq!(read(30, 40), expected(30, 40));
+    broker.send("a", numbers(40..50)).unwrap();
+    assert_eq!(texts(&part(&reader, &slot, 45, 50, Some(40..50))), [expected(45, 50)]);
+    assert_eq!(slot.set_aside(), [(40, 45)]);
 }
 
 #[test]
 fn a_range_that_does_not_come_is_given_up_with_the_offset_it_reached() {
     let broker = broker(&[("a", 1)]);
     broker.send("a", numbers(0..5)).unwrap();
-    let (_planner, reader) = reader(&params(&broker).max_outage(Duration::from_secs(1)));
-    let error = range(&reader, 0, 100).collect().unwrap_err().to_string();
+    let (_planner, reader, slot) = reader(&params(&broker).max_outage(Duration::from_secs(1)));
+    let error = range(&reader, &slot, 0, 100).collect().unwrap_err().to_string();
     let brokers = broker.bootstrap_servers();
     let expected = format!(
         "a/0 offsets 0..100: no record came for 1s, offset 5 was reached: the brokers at {brokers} answer, but without \
          these records"
     );
     assert!(error.ends_with(&expected), "{error}");
-    assert_eq!(texts(&range(&reader, 3, 5)), [["3", "4"]]);
-    assert_eq!(texts(&range(&reader, 4, 5)), [["4"]]);
+    assert_eq!(texts(&range(&reader, &slot, 3, 5)), [["3", "4"]]);
+    assert_eq!(texts(&range(&reader, &slot, 4, 5)), [["4"]]);
 }
 
 #[test]
@@ -559,11 +623,11 @@ fn records_after_the_end_of_a_range_are_kept_for_the_next() {
     // With gaps in the log librdkafka hands out records after the end; here they are asked for.
     let broker = broker(&[("a", 1)]);
     broker.send("a", numbers(0..10)).unwrap();
-    let (_planner, reader) = reader(&params(&broker));
-    reader.read_too_far(0, 4, 7);
-    assert_eq!(texts(&range(&reader, 4, 6)), [["4", "5"]]);
-    assert_eq!(texts(&range(&reader, 6, 9)), [["6", "7", "8"]]);
-    assert_eq!(texts(&range(&reader, 4, 9)), [["4", "5", "6", "7", "8"]]);
+    let (_planner, reader, slot) = reader(&params(&broker));
+    slot.read_too_far(&reader, 4, 7);
+    assert_eq!(texts(&range(&reader, &slot, 4, 6)), [["4", "5"]]);
+    assert_eq!(texts(&range(&reader, &slot, 6, 9)), [["6", "7", "8"]]);
+    assert_eq!(texts(&range(&reader, &slot, 4, 9)), [["4", "5", "6", "7", "8"]]);
 }
 
 #[test]

@@ -1,0 +1,77 @@
+//! What every client of Kafka brokers has in common: what librdkafka tells it beside records, what its errors mean, and
+//! settings that a program must not change. Knows nothing of reading or writing.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// What librdkafka tells a client beside records.
+#[derive(Default)]
+pub(crate) struct Events {
+    last_error: Mutex<Option<String>>,
+}
+
+impl Events {
+    /// The last thing that went wrong with the connections, since it was last asked.
+    pub(crate) fn take_error(&self) -> Option<String> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl ClientContext for Events {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::error!(target: "librdkafka", facility, "{message}");
+            }
+            // A broker that goes away is said here many times over; the stream says it once.
+            _ => tracing::debug!(target: "librdkafka", facility, ?level, "{message}"),
+        }
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        tracing::debug!(target: "librdkafka", "{}", String::from_utf8_lossy(statistics));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, "{reason}");
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        // "All brokers are down" follows the reason why and says less.
+        if last.is_none() || error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *last = Some(reason.to_string());
+        }
+    }
+}
+
+/// Says what librdkafka's error means, without its wrapping.
+pub(crate) fn text(error: &KafkaError) -> String {
+    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
+}
+
+/// The error for people when librdkafka makes no client of the settings.
+pub(crate) fn not_accepted(error: KafkaError) -> Error {
+    match error {
+        // Without the value: it can be a password.
+        KafkaError::ClientConfig(_, why, key, _) => {
+            Error::new(ErrorKind::Config, format!("the Kafka setting {key} is not accepted: {why}"))
+        }
+        error => {
+            Error::new(ErrorKind::Config, format!("no Kafka client with these settings: {error}")).caused_by(error)
+        }
+    }
+}
+
+/// Checks that a program has changed no setting that would break what it is promised. `refused` tells why of each.
+pub(crate) fn check_settings(settings: &BTreeMap<String, String>, refused: &[(&str, &str)]) -> Result<()> {
+    match refused.iter().find(|(key, _)| settings.contains_key(*key)) {
+        Some((key, why)) => {
+            Err(Error::new(ErrorKind::Config, format!("the Kafka setting {key} cannot be changed: {why}")))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,151 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::client::Planner;
+use super::committer::{self, Committer, Progress};
+use super::group_offsets::GroupOffsets;
+use super::offset_store::OffsetStore;
+use super::params::{Commits, KafkaParams};
+use super::topic_partition::TopicPartition;
+use crate::error::{Error, ErrorKind, OnError, Result};
+use crate::input::{Claim, SourceContext};
+
+/// Where a stream keeps its place, and who moves it: nobody, its committer, or the program through the committer.
+pub(super) struct Place {
+    stream: String,
+    store: Arc<dyn OffsetStore>,
+    /// Of the brokers at which the offsets mean something.
+    brokers: String,
+    commits: Commits,
+    start_timeout: Duration,
+    max_outage: Duration,
+    context: SourceContext,
+    /// That no other stream of the context commits for the same partitions.
+    claims: Vec<Claim>,
+    committer: Option<Committer>,
+}
+
+impl Place {
+    /// The place of a stream that starts. Takes the store of the parameters, so that it goes with the stream.
+    pub(super) fn new(
+        stream: &str,
+        params: &mut KafkaParams,
+        planner: &Arc<Planner>,
+        context: &SourceContext,
+    ) -> Result<Self> {
+        let store = match params.store.take() {
+            Some(store) => store,
+            None => Arc::new(GroupOffsets::new(Arc::clone(planner), params.start_timeout)),
+        };
+        Ok(Place {
+            stream: stream.to_string(),
+            store,
+            brokers: planner.cluster(params.start_timeout),
+            commits: params.commits.clone(),
+            start_timeout: params.start_timeout,
+            max_outage: params.max_outage,
+            context: context.clone(),
+            claims: Vec::new(),
+            committer: None,
+        })
+    }
+
+    /// What the store is called in errors.
+    pub(super) fn name(&self) -> String {
+        self.store.name()
+    }
+
+    /// What is kept for partitions that the stream begins to read. Before the stream starts, and for those that appear
+    /// later.
+    pub(super) fn load(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>> {
+        self.claim(partitions)?;
+        let offsets = self.store.load(partitions)?;
+        if offsets.len() != partitions.len() {
+            let message = format!(
+                "{}: {} was asked for the offsets of {} partitions and has answered {}",
+                self.stream,
+                self.store.name(),
+                partitions.len(),
+                offsets.len()
+            );
+            return Err(Error::new(ErrorKind::Input, message));
+        }
+        if let Commits::Manually(handle) = &self.commits {
+            handle.add(partitions);
+        }
+        Ok(offsets)
+    }
+
+    fn claim(&mut self, partitions: &[TopicPartition]) -> Result<()> {
+        if matches!(self.commits, Commits::Never) {
+            return Ok(());
+        }
+        let store = self.store.name();
+        for partition in partitions {
+            let what = format!("{partition} in {store} ({})", self.brokers);
+            let claim = self.context.claim(what, &self.stream).map_err(|taken| {
+                let message = format!(
+                    "{} and {} keep their place in {partition} both in {store}, and would overwrite each other's: give \
+                     each stream a group id, or an offset store, of its own",
+                    taken.by, self.stream
+                );
+                Error::new(ErrorKind::Config, message)
+            })?;
+            self.claims.push(claim);
+        }
+        Ok(())
+    }
+
+    /// Begins to commit. Where nothing was kept, that is where the stream starts: a program that fails before its first
+    /// batch is done then starts again at the same records. It also shows early if the stream may not commit.
+    pub(super) fn begin(&mut self, partitions: &[TopicPartition], kept: &[Option<i64>], starts: &[i64]) -> Result<()> {
+        if matches!(self.commits, Commits::Never) {
+            return Ok(());
+        }
+        let each = || partitions.iter().cloned().zip(starts.iter().copied());
+        let new: Vec<_> = each().zip(kept).filter(|(_, kept)| kept.is_none()).map(|(start, _)| start).collect();
+        if !new.is_empty() {
+            committer::commit_now(&*self.store, &new, self.start_timeout)?;
+        }
+        let failing = self.context.clone();
+        let fail: OnError = Arc::new(move |error| failing.fail(error));
+        let known: BTreeMap<_, _> = each().collect();
+        let committer = Committer::start(&self.stream, Arc::clone(&self.store), known, self.max_outage, &fail)?;
+        if let Commits::Manually(handle) = &self.commits {
+            handle.connect(&self.stream, committer.requests(), committer.thread(), self.max_outage)?;
+            handle.add(partitions);
+        }
+        self.committer = Some(committer);
+        Ok(())
+    }
+
+    /// All outputs are done with what precedes these positions.
+    pub(super) fn done(&self, progress: Progress) {
+        if let (Commits::AfterOutputs, Some(committer)) = (&self.commits, &self.committer) {
+            committer.done(progress);
+        }
+    }
+
+    /// Commits what was asked for, and lets go of the store.
+    pub(super) fn stop(mut self, timeout: Duration) -> Result<()> {
+        self.disconnect();
+        let committer = self.committer.take();
+        // The committer's thread is the last that uses the store, and may have to leave it behind.
+        drop(self);
+        committer.map_or(Ok(()), |committer| committer.stop(timeout))
+    }
+
+    fn disconnect(&self) {
+        if let (Commits::Manually(handle), Some(_)) = (&self.commits, &self.committer) {
+            handle.disconnect();
+        }
+    }
+}
+
+impl Drop for Place {
+    /// For a stream that has failed to start.
+    fn drop(&mut self) {
+        self.disconnect();
+    }
+}
