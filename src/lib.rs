@@ -94,7 +94,7 @@ pub use dstream::{AsDStream, Batch, DStream, StreamSet};
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{Accumulator, Broadcast};
 pub use id::StreamId;
-pub use input::{Claim, Claimed, InputBatch, QueueSource, Source, SourceContext};
+pub use input::{Claim, InputBatch, QueueSource, Source, SourceContext};
 pub use listener::{BatchInfo, Event, InputInfo, Listener, OutputInfo};
 pub use scheduler::{State, Stop};
 pub use tidemill_macros::pipeline;
