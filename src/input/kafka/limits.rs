@@ -1,7 +1,5 @@
 //! How many records of each partition a batch may take: Spark's `maxMessagesPerPartition`.
 
-#![allow(dead_code, reason = "for the source, which does not call it yet")]
-
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
