@@ -125,6 +125,7 @@ mod guide {
         Windows: "guide/src/windows.md",
         Joins: "guide/src/joins.md",
         Kafka: "guide/src/kafka.md",
+        Backpressure: "guide/src/backpressure.md",
         Outputs: "guide/src/outputs.md",
         Testing: "guide/src/testing.md",
         ComingFromSpark: "guide/src/coming-from-spark.md",

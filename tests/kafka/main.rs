@@ -6,6 +6,7 @@
 mod apache;
 mod bad_input;
 mod delivery;
+mod limits;
 mod offsets;
 mod output;
 mod program;
