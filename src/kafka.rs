@@ -33,11 +33,12 @@ use crate::error::Result;
 use crate::input::kafka::{decoded, records};
 
 pub use crate::input::kafka::{
-    AutoOffsetReset, CommitError, CommitHandle, FileOffsetStore, FromKafka, HasOffsetRanges, KafkaHeaders,
-    KafkaMessage, KafkaParams, KafkaRecord, OffsetRange, OffsetStore, Subscription, TopicPartition, TransactionOffsets,
-    embedded,
+    AutoOffsetReset, CommitError, CommitHandle, DeadLetters, Decode, FileOffsetStore, FromKafka, HasOffsetRanges, Json,
+    KafkaHeaders, KafkaMessage, KafkaParams, KafkaRecord, OffsetRange, OffsetStore, Subscription, TopicPartition,
+    TransactionOffsets, Undecodable, embedded,
 };
 pub use crate::output::kafka::{Delivery, Producer, ProducerParams, ProducerRecord, RecordBytes};
+pub use tidemill_macros::FromKafka;
 
 /// Makes a stream of the records of Kafka topics. Spark's `KafkaUtils.createDirectStream`.
 ///

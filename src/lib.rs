@@ -102,6 +102,8 @@ pub use time::{Clock, Interval, ManualClock, Time};
 pub mod __private {
     pub use crate::dstream::Together;
     pub use crate::dstream::binding::{Probe, name_binding, probe};
+    #[cfg(feature = "kafka")]
+    pub use crate::input::kafka::fields as kafka;
 }
 
 /// The programs in the guide and the README are tests.

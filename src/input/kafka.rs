@@ -10,8 +10,10 @@
 mod client;
 mod commit_handle;
 mod committer;
+mod decode;
 mod decoder;
 pub mod embedded;
+pub mod fields;
 mod file_offsets;
 mod group_offsets;
 mod message;
@@ -26,6 +28,7 @@ mod record;
 mod tests;
 mod topic_partition;
 mod transaction_offsets;
+mod undecodable;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -43,6 +46,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::time::{Clock, Time};
 
 pub use commit_handle::CommitHandle;
+pub use decode::{Decode, Json};
 pub use file_offsets::FileOffsetStore;
 pub use message::{FromKafka, KafkaMessage};
 pub use offset_range::{HasOffsetRanges, OffsetRange};
@@ -51,6 +55,7 @@ pub use params::{AutoOffsetReset, KafkaParams, Subscription};
 pub use record::{KafkaHeaders, KafkaRecord};
 pub use topic_partition::TopicPartition;
 pub use transaction_offsets::TransactionOffsets;
+pub use undecodable::{DeadLetters, Undecodable};
 
 /// A source of whole records; what it promises is said at [`direct_stream`](crate::kafka::direct_stream). Nothing is
 /// connected before the context starts.
@@ -65,7 +70,8 @@ pub(crate) fn decoded<T: Data>(
     params: KafkaParams,
     decode: impl Fn(&KafkaMessage<'_>) -> Result<T> + Send + Sync + 'static,
 ) -> impl Source<T> {
-    DirectSource::new(subscription, params, Each(decode))
+    let decoder = Each::new(decode, params.undecodable.clone());
+    DirectSource::new(subscription, params, decoder)
 }
 
 /// Reads topics in batches.
@@ -73,7 +79,7 @@ struct DirectSource<D> {
     name: String,
     subscription: Subscription,
     params: KafkaParams,
-    decoder: Arc<D>,
+    decoder: D,
     running: Option<Running>,
 }
 
@@ -94,7 +100,7 @@ struct Running {
 impl<D> DirectSource<D> {
     fn new(subscription: Subscription, params: KafkaParams, decoder: D) -> Self {
         let name = format!("kafka {}", subscription.topic_names().join(","));
-        DirectSource { name, subscription, params, decoder: Arc::new(decoder), running: None }
+        DirectSource { name, subscription, params, decoder, running: None }
     }
 
     fn running(&mut self) -> Result<&mut Running> {
@@ -128,7 +134,7 @@ impl<T: Data, D: Decoder<T>> Source<T> for DirectSource<D> {
     fn batch(&mut self, time: Time) -> Result<Option<InputBatch<T>>> {
         let KafkaParams { planning_timeout, max_records_per_task, .. } = self.params;
         let name = self.name.clone();
-        let decoder = Arc::clone(&self.decoder);
+        let decoder = self.decoder.for_batch(&name, time);
         let running = self.running()?;
         let until = running.plan(&name, planning_timeout)?;
         let whole = running.partitions.iter().zip(&running.slots).zip(running.next.iter().zip(until.iter()));

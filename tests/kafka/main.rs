@@ -6,6 +6,7 @@
 mod bad_input;
 mod delivery;
 mod output;
+mod records;
 mod recovery;
 
 use std::time::Duration;
