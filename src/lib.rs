@@ -124,6 +124,7 @@ mod guide {
         Windows: "guide/src/windows.md",
         Joins: "guide/src/joins.md",
         Kafka: "guide/src/kafka.md",
+        KafkaRecords: "guide/src/kafka-records.md",
         Outputs: "guide/src/outputs.md",
         Testing: "guide/src/testing.md",
         ComingFromSpark: "guide/src/coming-from-spark.md",

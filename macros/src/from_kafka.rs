@@ -50,7 +50,7 @@ fn stand_in(name: &Ident, generics: &Generics, error: &Error) -> TokenStream {
 fn implementation(name: &Ident, generics: &Generics, conditions: &[WherePredicate], body: &TokenStream) -> TokenStream {
     let (parameters, arguments, given) = generics.split_for_impl();
     let given = given.into_iter().flat_map(|given| &given.predicates);
-    let message = message();
+    let message = message(Span::mixed_site());
     quote! {
         #[automatically_derived]
         impl #parameters ::tidemill::kafka::FromKafka for #name #arguments
@@ -65,9 +65,9 @@ fn implementation(name: &Ident, generics: &Generics, conditions: &[WherePredicat
     }
 }
 
-/// The variable of the expansion, which nothing of the program is called like.
-fn message() -> Ident {
-    Ident::new("message", Span::mixed_site())
+/// The variable of the expansion, which nothing of the program is called like. Errors are shown at `here`.
+fn message(here: Span) -> Ident {
+    Ident::new("message", here.resolved_at(Span::mixed_site()))
 }
 
 fn implement(item: &ItemStruct) -> Result<TokenStream, Error> {
@@ -182,15 +182,15 @@ impl<'f> Taken<'f> {
     /// The expression that makes the field's value.
     fn value(&self) -> TokenStream {
         let Taken { name, of, part } = self;
-        let (run, message) = (library(), message());
         let here = of.span().resolved_at(Span::mixed_site());
-        let decoded = |part: TokenStream, format: Format| match (format.way(), inside_option(of)) {
+        let (run, message) = (library(here), message(here));
+        let decoded = |part: TokenStream, format: Format| match (format.way(here), inside_option(of)) {
             (None, _) => quote_spanned! {here=> #run::decoded::<#of>(#message, #name, #run::Part::#part)? },
-            (Some((way, method)), Some(inner)) => quote_spanned! {here=>
-                #run::optional(#message, #name, #run::Part::#part, <#inner as #run::#way>::#method)?
+            (Some((_, read)), Some(inner)) => quote_spanned! {here=>
+                #run::optional::<#inner>(#message, #name, #run::Part::#part, |bytes| #run::#read(bytes))?
             },
-            (Some((way, method)), None) => quote_spanned! {here=>
-                #run::required(#message, #name, #run::Part::#part, <#of as #run::#way>::#method)?
+            (Some((_, read)), None) => quote_spanned! {here=>
+                #run::required::<#of>(#message, #name, #run::Part::#part, |bytes| #run::#read(bytes))?
             },
         };
         match part {
@@ -209,9 +209,9 @@ impl<'f> Taken<'f> {
     /// What the type has to be for that.
     fn condition(&self) -> Option<WherePredicate> {
         let Taken { of, part, .. } = self;
-        let run = library();
+        let run = library(of.span());
         match part {
-            Part::Key(format) | Part::Value(format) | Part::Header(_, format) => Some(match format.way() {
+            Part::Key(format) | Part::Value(format) | Part::Header(_, format) => Some(match format.way(of.span()) {
                 None => parse_quote! { #of: ::tidemill::kafka::Decode },
                 Some((way, _)) => {
                     let decoded = inside_option(of).unwrap_or(of);
@@ -225,21 +225,22 @@ impl<'f> Taken<'f> {
     }
 }
 
-/// What the library has for the expansion.
-fn library() -> TokenStream {
-    quote! { ::tidemill::__private::kafka }
+/// What the library has for the expansion. Errors are shown at `here`.
+fn library(here: Span) -> TokenStream {
+    quote_spanned! {here.resolved_at(Span::mixed_site())=> ::tidemill::__private::kafka }
 }
 
 impl Format {
-    /// The trait of the types that can be read in this way, and its method.
-    fn way(self) -> Option<(Ident, Ident)> {
-        let (way, method) = match self {
+    /// The trait of the types that can be read in this way, and the function that does.
+    fn way(self, here: Span) -> Option<(Ident, Ident)> {
+        let (way, read) = match self {
             Format::Decode => return None,
-            Format::Utf8 => ("FromText", "from_text"),
-            Format::Json => ("FromJson", "from_json"),
-            Format::Bytes => ("FromBytes", "from_bytes"),
+            Format::Utf8 => ("FromText", "text"),
+            Format::Json => ("FromJson", "json"),
+            Format::Bytes => ("FromBytes", "bytes"),
         };
-        Some((Ident::new(way, Span::mixed_site()), Ident::new(method, Span::mixed_site())))
+        let here = here.resolved_at(Span::mixed_site());
+        Some((Ident::new(way, here), Ident::new(read, here)))
     }
 
     /// What follows a part: `= json`, or nothing.
@@ -403,17 +404,17 @@ mod tests {
             {
                 fn from_kafka(message: &::tidemill::kafka::KafkaMessage<'_>) -> ::tidemill::Result<Self> {
                     ::core::result::Result::Ok(Self {
-                        r#type: ::tidemill::__private::kafka::required(
+                        r#type: ::tidemill::__private::kafka::required::<u32>(
                             message,
                             "type",
                             ::tidemill::__private::kafka::Part::Key,
-                            <u32 as ::tidemill::__private::kafka::FromText>::from_text
+                            |bytes| ::tidemill::__private::kafka::text(bytes)
                         )?,
-                        trace: ::tidemill::__private::kafka::optional(
+                        trace: ::tidemill::__private::kafka::optional::<Trace>(
                             message,
                             "trace",
                             ::tidemill::__private::kafka::Part::Header("trace"),
-                            <Trace as ::tidemill::__private::kafka::FromJson>::from_json
+                            |bytes| ::tidemill::__private::kafka::json(bytes)
                         )?,
                         at: ::tidemill::__private::kafka::timestamp(message, "at")?,
                         offset: message.offset()

@@ -88,6 +88,21 @@ pub fn optional<T>(
     within(field, part.of(message).map(|bytes| part.read(bytes, decode)).transpose())
 }
 
+/// Reads text and what it stands for.
+pub fn text<T: FromText>(bytes: &[u8]) -> Result<T> {
+    T::from_text(bytes)
+}
+
+/// Reads JSON.
+pub fn json<T: FromJson>(bytes: &[u8]) -> Result<T> {
+    T::from_json(bytes)
+}
+
+/// Takes the bytes as they are.
+pub fn bytes<T: FromBytes>(bytes: &[u8]) -> Result<T> {
+    T::from_bytes(bytes)
+}
+
 /// A time that is there.
 #[inline]
 pub fn timestamp(message: &KafkaMessage<'_>, field: &str) -> Result<Time> {

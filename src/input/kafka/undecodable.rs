@@ -14,6 +14,35 @@ use crate::time::Time;
 /// It is asked where the stream itself decodes, so for [`direct_stream_as`] and [`direct_stream_with`], and wherever an
 /// error comes from there. A panic is none of these errors: it fails the batch.
 ///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tidemill::kafka::{self, AutoOffsetReset, Json, KafkaParams, Subscription, Undecodable, embedded::EmbeddedBroker};
+/// use tidemill::prelude::*;
+///
+/// let broker = EmbeddedBroker::start(1)?;
+/// broker.create_topic("cents", 1)?;
+/// broker.send("cents", ["1250", "a lot", "400"])?;
+///
+/// let context = StreamingContext::builder("totals").batch_interval(Duration::from_millis(20)).build()?;
+/// let skipped = context.accumulator::<u64>("skipped");
+/// let params = KafkaParams::new(broker.bootstrap_servers())
+///     .group_id("totals")
+///     .auto_offset_reset(AutoOffsetReset::Earliest)
+///     .undecodable(Undecodable::Skip(skipped.clone()));
+/// let cents = kafka::direct_stream_as::<Json<u64>>(&context, params, Subscription::topics(["cents"]));
+/// let (send, totals) = std::sync::mpsc::channel();
+/// cents.map(|Json(cents)| cents).sum().foreach_batch(move |totals, _| {
+///     totals.foreach(|total| send.send(total).map_err(Error::user))
+/// });
+/// context.start()?;
+/// assert_eq!(totals.iter().find(|total| *total > 0), Some(1650));
+/// assert_eq!(skipped.value(), 1);
+/// context.stop(Stop::Gracefully)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// [`KafkaParams::undecodable`]: crate::kafka::KafkaParams::undecodable
 /// [`direct_stream_as`]: crate::kafka::direct_stream_as
 /// [`direct_stream_with`]: crate::kafka::direct_stream_with
@@ -144,5 +173,57 @@ impl LeftOut {
     /// Waits until what was left out is where it belongs.
     pub(super) fn finish(self) -> Result<()> {
         self.delivery.map_or(Ok(()), |delivery| delivery.finish().map_err(undelivered))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::kafka::KafkaRecord;
+
+    /// What the log has after `body`, a line each.
+    fn logged(body: impl FnOnce()) -> Vec<String> {
+        struct Line(crossbeam_channel::Sender<String>);
+        impl std::io::Write for Line {
+            fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+                self.0.send(String::from_utf8_lossy(text).trim_end().to_string()).unwrap();
+                Ok(text.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let (send, lines) = crossbeam_channel::unbounded();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().with_target(false);
+        tracing::subscriber::with_default(subscriber.with_writer(move || Line(send.clone())).finish(), body);
+        lines.try_iter().collect()
+    }
+
+    #[test]
+    fn the_log_has_the_first_of_each_batch() {
+        let count = Accumulator::sum("skipped".to_string());
+        let stream = Policy::new(Undecodable::Skip(count.clone()), None);
+        let leave_out = |policy: &Policy, offset| {
+            let record = KafkaRecord::new("orders", 2, offset);
+            let why = Error::user("no order");
+            policy.apply(&KafkaMessage::from(&record), why, &mut LeftOut::default()).unwrap();
+        };
+        let lines = logged(|| {
+            for (time, offsets) in [(1000, 0..3), (2000, 3..5)] {
+                let batch = stream.for_batch("kafka orders", Time::from_millis(time));
+                offsets.for_each(|offset| leave_out(&batch, offset));
+            }
+            leave_out(&stream, 9);
+        });
+        let more = "more such messages of the batch are not logged";
+        assert_eq!(
+            lines,
+            [
+                format!(" WARN orders/2 offset 0: no order; {more} stream=\"kafka orders\" batch=1000 ms"),
+                format!(" WARN orders/2 offset 3: no order; {more} stream=\"kafka orders\" batch=2000 ms"),
+                format!(" WARN orders/2 offset 9: no order; {more}"),
+            ]
+        );
+        assert_eq!(count.value(), 6);
     }
 }
