@@ -34,10 +34,11 @@ use crate::input::kafka::{decoded, records};
 
 pub use crate::input::kafka::{
     AutoOffsetReset, CommitError, CommitHandle, DeadLetters, Decode, FileOffsetStore, FromKafka, HasOffsetRanges, Json,
-    KafkaHeaders, KafkaMessage, KafkaParams, KafkaRecord, OffsetRange, OffsetStore, Subscription, TopicPartition,
-    TransactionOffsets, Undecodable, embedded,
+    KafkaHeaders, KafkaMessage, KafkaParams, KafkaRecord, OffsetRange, OffsetStore, PerPartitionConfig, Subscription,
+    TopicPartition, TransactionOffsets, Undecodable, embedded,
 };
 pub use crate::output::kafka::{Delivery, Producer, ProducerParams, ProducerRecord, RecordBytes};
+
 /// Builds a struct from a Kafka message: the derive of the trait of the same name.
 ///
 /// # Examples

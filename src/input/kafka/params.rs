@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 
 use super::commit_handle::CommitHandle;
+use super::limits::{PartitionRates, PerPartitionConfig};
 use super::offset_store::OffsetStore;
 use super::undecodable::Undecodable;
 use crate::brokers::check_settings;
@@ -50,6 +51,7 @@ pub struct KafkaParams {
     pub(super) max_outage: Duration,
     pub(super) headers: bool,
     pub(super) max_records_per_task: Option<u64>,
+    pub(super) rates: PartitionRates,
     /// `None` for the committed offsets of the group.
     pub(super) store: Option<Arc<dyn OffsetStore>>,
     pub(super) commits: Commits,
@@ -118,6 +120,7 @@ impl KafkaParams {
             store: None,
             commits: Commits::AfterOutputs,
             undecodable: Undecodable::Fail,
+            rates: PartitionRates::default(),
         }
     }
 
@@ -224,6 +227,51 @@ impl KafkaParams {
     #[must_use]
     pub fn undecodable(mut self, undecodable: Undecodable) -> Self {
         self.undecodable = undecodable;
+        self
+    }
+
+    /// How many records of each partition a second of batches has at most, with and without back-pressure; above 0. No
+    /// maximum unless set.
+    ///
+    /// What is left of a record goes to the next batch: a record per second is one in every hundredth batch of 10 ms.
+    #[must_use]
+    pub fn max_rate_per_partition(mut self, records_per_second: f64) -> Self {
+        self.rates.all = self.rates.all.max_rate(records_per_second);
+        self
+    }
+
+    /// How many records of each partition a second of batches may have at least, whatever share of the stream's rate it
+    /// has: partitions with little to read are not starved by those with much. At least 0 and no more than the maximum.
+    /// 1.0 unless set, or the maximum where that is lower.
+    ///
+    /// In Spark it is a number of records per batch, which is the same at batches of one second.
+    #[must_use]
+    pub fn min_rate_per_partition(mut self, records_per_second: f64) -> Self {
+        self.rates.all = self.rates.all.min_rate(records_per_second);
+        self
+    }
+
+    /// Limits by topic and partition, in place of those that the two methods above set for all of them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::kafka::{KafkaParams, PerPartitionConfig};
+    ///
+    /// let params = KafkaParams::new("localhost:9092")
+    ///     .group_id("clicks-per-user")
+    ///     .max_rate_per_partition(10_000.0)
+    ///     .per_partition_config(|topic, _| match topic {
+    ///         "clicks-replayed" => PerPartitionConfig::default().max_rate(500.0),
+    ///         _ => PerPartitionConfig::default(),
+    ///     });
+    /// ```
+    #[must_use]
+    pub fn per_partition_config(
+        mut self,
+        config: impl Fn(&str, i32) -> PerPartitionConfig + Send + Sync + 'static,
+    ) -> Self {
+        self.rates.each = Some(Arc::new(config));
         self
     }
 

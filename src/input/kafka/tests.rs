@@ -39,7 +39,7 @@ fn context_of(attempts: u32) -> (SourceContext, Receiver<Error>) {
     let runtime = Runtime::new(executor, Arc::new(MemoryStore::default()), attempts, Partitions::new(2));
     let (failed, errors) = unbounded();
     let on_error = Arc::new(move |error| failed.send(error).unwrap());
-    (SourceContext::new(&runtime, &Clock::system(), Duration::from_secs(1), on_error), errors)
+    (SourceContext::new(&runtime, &Clock::system(), Duration::from_secs(1), on_error, Arc::new(|_| ())), errors)
 }
 
 fn direct_source(subscription: Subscription, params: KafkaParams) -> DirectSource<Copied> {
