@@ -38,7 +38,7 @@
 //! | [`Dataset`] | one batch: lazy, in partitions, with actions |
 //! | [`StorageLevel`] | how persisted records are kept |
 //! | [`Data`], [`Exchange`], [`Key`], [`Ordered`] | what records and keys have to be |
-//! | [`kafka`] | the direct stream, its settings and records, a broker for demos and tests |
+//! | [`kafka`] | the direct stream, its settings and records, messages as types of yours, a broker for demos and tests |
 //! | [`Source`], [`QueueSource`] | inputs of your own, records at hand |
 //! | [`testing`] | graphs on a manual clock: batches in, batches out |
 //! | [`Backpressure`], [`RateEstimator`] | inputs kept to what the program can process |

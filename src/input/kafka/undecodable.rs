@@ -33,11 +33,11 @@ use crate::time::Time;
 ///     .undecodable(Undecodable::Skip(skipped.clone()));
 /// let cents = kafka::direct_stream_as::<Json<u64>>(&context, params, Subscription::topics(["cents"]));
 /// let (send, totals) = std::sync::mpsc::channel();
-/// cents.map(|Json(cents)| cents).sum().foreach_batch(move |totals, _| {
+/// cents.map(|Json(cents)| cents).reduce(|a, b| a + b).foreach_batch(move |totals, _| {
 ///     totals.foreach(|total| send.send(total).map_err(Error::user))
 /// });
 /// context.start()?;
-/// assert_eq!(totals.iter().find(|total| *total > 0), Some(1650));
+/// assert_eq!(totals.recv()?, 1650);
 /// assert_eq!(skipped.value(), 1);
 /// context.stop(Stop::Gracefully)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
