@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tidemill::kafka::embedded::EmbeddedBroker;
 use tidemill::kafka::{
     self, DeadLetters, Decode, FromKafka, Json, KafkaHeaders, KafkaMessage, KafkaParams, KafkaRecord,
@@ -223,13 +225,12 @@ type Sent<'s> = (Option<&'s [u8]>, Option<&'s [u8]>);
 fn broker_with(messages: &[Sent<'_>]) -> EmbeddedBroker {
     let broker = EmbeddedBroker::start(1).unwrap();
     broker.create_topic("orders", 1).unwrap();
-    send(&broker, messages);
+    send(&broker.bootstrap_servers(), messages);
     broker
 }
 
-fn send(broker: &EmbeddedBroker, messages: &[Sent<'_>]) {
-    let producer: BaseProducer =
-        ClientConfig::new().set("bootstrap.servers", broker.bootstrap_servers()).create().unwrap();
+fn send(brokers: &str, messages: &[Sent<'_>]) {
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
     for (key, value) in messages {
         let headers = OwnedHeaders::new()
             .insert(Header { key: "trace", value: Some("a1") })
@@ -359,7 +360,7 @@ fn undecodable_messages_are_left_out_and_counted() {
     assert_eq!(received.recv_timeout(PATIENCE).unwrap(), [7, 7]);
     assert_eq!(also.recv_timeout(PATIENCE).unwrap(), [7, 7]);
     assert_eq!(skipped.value(), 2);
-    send(&broker, &[(None, Some(b"eight")), (None, Some(SEVEN))]);
+    send(&broker.bootstrap_servers(), &[(None, Some(b"eight")), (None, Some(SEVEN))]);
     assert_eq!(received.recv_timeout(PATIENCE).unwrap(), [7]);
     context.stop(Stop::Gracefully).unwrap();
     assert_eq!(skipped.value(), 3);
@@ -424,19 +425,39 @@ fn undecodable_messages_become_dead_letters() {
     assert_eq!(told(&letters[1]), expected("3", "the value is null"));
 }
 
-#[test]
-fn a_dead_letter_that_cannot_be_written_fails_the_batch() {
-    let broker = broker_with(&[(None, Some(b"seven"))]);
-    let refused =
-        Writer::new(ProducerParams::new(broker.bootstrap_servers()).set("message.max.bytes", "1000")).unwrap();
-    send(&broker, &[(None, Some(&[b'7'; 2000]))]);
-    broker.create_topic("orders.dead", 1).unwrap();
-    let letters = Undecodable::DeadLetters(DeadLetters::new(&refused, "orders.dead"));
-    let error = error_of(params(&broker.bootstrap_servers(), "g").undecodable(letters), i64::from_kafka).to_string();
+/// The error of a stream whose dead letters do not arrive.
+fn undelivered(brokers: &str, producer: ProducerParams) -> String {
+    let letters = Undecodable::DeadLetters(DeadLetters::new(&Writer::new(producer).unwrap(), "orders.dead"));
+    let error = error_of(params(brokers, "g").undecodable(letters), i64::from_kafka).to_string();
     for part in ["kafka orders", "orders/0", "no dead letter either", "orders.dead", "not delivered"] {
         assert!(error.contains(part), "{part:?} is not in: {error}");
     }
-    assert_eq!(committed(&broker.bootstrap_servers(), "g", "orders", 1), [0]);
+    assert_eq!(committed(brokers, "g", "orders", 1), [0]);
+    error
+}
+
+#[test]
+fn a_dead_letter_that_cannot_be_sent_fails_the_batch() {
+    let broker = broker_with(&[(None, Some(&[b'7'; 2000]))]);
+    broker.create_topic("orders.dead", 1).unwrap();
+    let brokers = broker.bootstrap_servers();
+    let error = undelivered(&brokers, ProducerParams::new(&brokers).set("message.max.bytes", "1000"));
+    assert!(error.contains("orders/0 offset 0") && error.contains("larger"), "{error}");
+}
+
+/// The task is not done before its dead letters are delivered.
+#[test]
+fn a_dead_letter_that_does_not_arrive_fails_the_batch() {
+    let cluster = MockCluster::new(1).unwrap();
+    for topic in ["orders", "orders.dead"] {
+        cluster.create_topic(topic, 1, 1).unwrap();
+    }
+    let brokers = cluster.bootstrap_servers();
+    send(&brokers, &[(None, Some(b"seven")), (None, Some(SEVEN))]);
+    let refused = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 20];
+    cluster.request_errors(RDKafkaApiKey::Produce, &refused);
+    let error = undelivered(&brokers, ProducerParams::new(&brokers));
+    assert!(error.contains("authorization failed"), "{error}");
 }
 
 /// What a failed attempt has sent is there, and is there once more: a consumer knows it by its offset.
