@@ -34,11 +34,47 @@ use crate::error::Result;
 use crate::input::kafka::{decoded, decoded_range, range_records, records};
 
 pub use crate::input::kafka::{
-    AutoOffsetReset, CommitError, CommitHandle, FileOffsetStore, FromKafka, HasOffsetRanges, KafkaHeaders,
-    KafkaMessage, KafkaParams, KafkaRecord, OffsetRange, OffsetStore, PerPartitionConfig, Subscription, TopicPartition,
-    TransactionOffsets, embedded,
+    AutoOffsetReset, CommitError, CommitHandle, DeadLetters, Decode, FileOffsetStore, FromKafka, HasOffsetRanges, Json,
+    KafkaHeaders, KafkaMessage, KafkaParams, KafkaRecord, OffsetRange, OffsetStore, PerPartitionConfig, Subscription,
+    TopicPartition, TransactionOffsets, Undecodable, embedded,
 };
 pub use crate::output::kafka::{Delivery, Producer, ProducerParams, ProducerRecord, RecordBytes};
+
+/// Builds a struct from a Kafka message: the derive of the trait of the same name.
+///
+/// # Examples
+///
+/// ```
+/// use tidemill::Time;
+/// use tidemill::kafka::{FromKafka, KafkaRecord};
+///
+/// #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+/// struct Cart {
+///     cents: u64,
+/// }
+///
+/// #[derive(Clone, Debug, PartialEq, FromKafka)]
+/// struct Order {
+///     #[kafka(key)]
+///     customer: String,
+///     #[kafka(value = json)]
+///     cart: Cart,
+///     #[kafka(header = "retries", utf8)]
+///     retries: Option<u32>,
+///     #[kafka(timestamp)]
+///     at: Time,
+/// }
+///
+/// let at = Time::from_millis(5000);
+/// let record = KafkaRecord::new("orders", 0, 7).with_key("ann").with_value(r#"{"cents": 1250}"#).with_timestamp(at);
+/// let cart = Cart { cents: 1250 };
+/// assert_eq!(record.decode::<Order>()?, Order { customer: "ann".to_string(), cart, retries: None, at });
+///
+/// let error = record.with_value("12.50").decode::<Order>().unwrap_err();
+/// assert!(error.to_string().starts_with("orders/0 offset 7: field cart: the value cannot be decoded: "), "{error}");
+/// # Ok::<(), tidemill::Error>(())
+/// ```
+pub use tidemill_macros::FromKafka;
 
 /// Makes a stream of the records of Kafka topics. Spark's `KafkaUtils.createDirectStream`.
 ///
@@ -80,7 +116,8 @@ pub fn direct_stream(
 ///
 /// # Errors
 ///
-/// As [`direct_stream`]. A message that cannot be decoded fails the batch, and is named.
+/// As [`direct_stream`]. A message that cannot be decoded fails the batch, and is named, unless
+/// [`KafkaParams::undecodable`] says otherwise.
 ///
 /// # Examples
 ///

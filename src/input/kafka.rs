@@ -10,8 +10,10 @@
 mod client;
 mod commit_handle;
 mod committer;
+mod decode;
 mod decoder;
 pub mod embedded;
+pub mod fields;
 mod file_offsets;
 mod group_offsets;
 mod limits;
@@ -33,8 +35,8 @@ mod subscription;
 mod tests;
 mod topic_partition;
 mod transaction_offsets;
+mod undecodable;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use self::decoder::{Copied, Decoder, Each};
@@ -48,6 +50,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::time::Time;
 
 pub use commit_handle::CommitHandle;
+pub use decode::{Decode, Json};
 pub use file_offsets::FileOffsetStore;
 pub use limits::PerPartitionConfig;
 pub use message::{FromKafka, KafkaMessage};
@@ -58,6 +61,7 @@ pub use record::{KafkaHeaders, KafkaRecord};
 pub use subscription::Subscription;
 pub use topic_partition::TopicPartition;
 pub use transaction_offsets::TransactionOffsets;
+pub use undecodable::{DeadLetters, Undecodable};
 
 /// A source of whole records; what it promises is said at [`direct_stream`](crate::kafka::direct_stream). Nothing is
 /// connected before the context starts.
@@ -72,7 +76,8 @@ pub(crate) fn decoded<T: Data>(
     params: KafkaParams,
     decode: impl Fn(&KafkaMessage<'_>) -> Result<T> + Send + Sync + 'static,
 ) -> impl Source<T> {
-    DirectSource::new(subscription, params, Each(decode))
+    let decoder = Each::new(decode, params.undecodable.clone());
+    DirectSource::new(subscription, params, decoder)
 }
 
 /// A dataset of the whole records of ranges; what it promises is said at
@@ -93,7 +98,8 @@ pub(crate) fn decoded_range<T: Data>(
     ranges: &[OffsetRange],
     decode: impl Fn(&KafkaMessage<'_>) -> Result<T> + Send + Sync + 'static,
 ) -> Result<Dataset<T>> {
-    range_reads::dataset(context, params, ranges, Each(decode))
+    let decoder = Each::new(decode, params.undecodable.clone());
+    range_reads::dataset(context, params, ranges, decoder)
 }
 
 /// Reads topics in batches.
@@ -101,14 +107,14 @@ struct DirectSource<D> {
     name: String,
     subscription: Subscription,
     params: KafkaParams,
-    decoder: Arc<D>,
+    decoder: D,
     running: Option<Running>,
 }
 
 impl<D> DirectSource<D> {
     fn new(subscription: Subscription, params: KafkaParams, decoder: D) -> Self {
         let name = format!("kafka {subscription}");
-        DirectSource { name, subscription, params, decoder: Arc::new(decoder), running: None }
+        DirectSource { name, subscription, params, decoder, running: None }
     }
 
     fn running(&mut self) -> Result<&mut Running> {
@@ -128,7 +134,7 @@ impl<T: Data, D: Decoder<T>> Source<T> for DirectSource<D> {
 
     fn batch(&mut self, time: Time) -> Result<Option<InputBatch<T>>> {
         let most = self.params.max_records_per_task;
-        let decoder = Arc::clone(&self.decoder);
+        let decoder = self.decoder.for_batch(&self.name, time);
         let running = self.running()?;
         let plan = running.plan(time)?;
         let partitions: Vec<_> = plan

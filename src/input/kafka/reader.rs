@@ -17,6 +17,7 @@ use super::native::{Messages, PartitionQueue};
 use super::offset_range::OffsetRange;
 use super::params::KafkaParams;
 use super::topic_partition::TopicPartition;
+use super::undecodable::LeftOut;
 use crate::dataset::{Emitter, ReadPartition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::SourceContext;
@@ -552,9 +553,9 @@ impl<T, D: Decoder<T>> ReadPartition<T> for KafkaPartition<D> {
         if self.range.is_empty() {
             return Ok(());
         }
-        let mut records = Vec::new();
+        let (mut records, mut left_out) = (Vec::new(), LeftOut::default());
         let mut emit = |messages: &Messages| {
-            self.decoder.decode(&self.slot.partition, messages, &mut records)?;
+            self.decoder.decode(&self.slot.partition, messages, &mut left_out, &mut records)?;
             records.drain(..).for_each(|record| out.emit(record));
             Ok(!out.is_done())
         };
@@ -572,6 +573,7 @@ impl<T, D: Decoder<T>> ReadPartition<T> for KafkaPartition<D> {
         if self.reader.is_closed() {
             self.reader.close();
         }
-        outcome
+        outcome?;
+        left_out.finish()
     }
 }
