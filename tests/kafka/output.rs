@@ -32,10 +32,10 @@ fn broker(topics: &[&str], partitions: usize) -> EmbeddedBroker {
 }
 
 /// A record as it lies in a topic: key, value and the values of its headers.
-type Lying = (Option<String>, Option<String>, Vec<String>);
+pub(super) type Lying = (Option<String>, Option<String>, Vec<String>);
 
 /// Everything that each partition of a topic holds.
-fn contents(brokers: &str, topic: &str, partitions: i32) -> Vec<Vec<Lying>> {
+pub(super) fn contents(brokers: &str, topic: &str, partitions: i32) -> Vec<Vec<Lying>> {
     let client: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", "reader")
