@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use crate::backpressure::Backpressure;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Clock;
 
@@ -25,6 +26,7 @@ pub(crate) struct Config {
     pub(crate) max_queued_batches: usize,
     pub(crate) stop_timeout: Option<Duration>,
     pub(crate) remember: Duration,
+    pub(crate) backpressure: Option<Backpressure>,
     pub(crate) clock: Clock,
     /// Whether blocks of a shuffle are encoded even within the process: for tests.
     pub(crate) encoded_shuffle: bool,
@@ -42,6 +44,7 @@ impl Config {
             max_queued_batches: 8,
             stop_timeout: None,
             remember: Duration::ZERO,
+            backpressure: None,
             clock: Clock::system(),
             encoded_shuffle: false,
         }
@@ -70,6 +73,7 @@ impl Config {
                 wrong.push(format!("{name} is 0, the least is 1"));
             }
         }
+        wrong.extend(self.backpressure.iter().flat_map(Backpressure::mistakes));
         if wrong.is_empty() { Ok(()) } else { Err(Error::new(ErrorKind::Config, wrong.join("; "))) }
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::backpressure::Backpressure;
 use crate::config::Config;
 use crate::data::{Data, Exchange, KEY_GROUPS, Partitions};
 use crate::dataset::{Dataset, Header};
@@ -47,6 +48,8 @@ pub struct StreamingContext {
     runtime: Runtime,
     graph: Arc<GraphBuilder>,
     bus: Arc<ListenerBus>,
+    /// Another one for the rate controllers, which have to keep up whatever listeners of the program do.
+    rates: Option<Arc<ListenerBus>>,
     status: Arc<Status>,
     scheduler: Mutex<Option<Scheduler>>,
 }
@@ -285,7 +288,7 @@ impl StreamingContext {
                 self.graph.close();
                 let clock = &self.config.clock;
                 // The error of the start is the one to tell.
-                let _ = self.bus.stop(&clock.alarm(clock.now() + self.config.stop_timeout()));
+                let _ = self.stop_buses(clock.now() + self.config.stop_timeout());
                 self.status.set(State::Stopped);
                 Err(error)
             }
@@ -299,7 +302,21 @@ impl StreamingContext {
         let graph = self.graph.finish(self.config.concurrent_jobs, Arc::clone(&on_error))?;
         self.bus.start(Arc::clone(&on_error))?;
         tracing::info!(app = self.config.app_name, ?interval, "starting");
-        let inputs = SourceContext::new(&self.runtime, clock, interval, Arc::clone(&on_error));
+        if let Some(rates) = &self.rates {
+            rates.start(Arc::clone(&on_error))?;
+        }
+        let bus = Arc::clone(&self.bus);
+        let on_event = Arc::new(move |event| bus.post(event));
+        let common = SourceContext::new(&self.runtime, clock, interval, Arc::clone(&on_error), on_event);
+        let inputs = |stream, name: &str| {
+            let context = common.of_input(stream, name);
+            let (Some(backpressure), Some(rates)) = (&self.config.backpressure, &self.rates) else {
+                return Ok(context);
+            };
+            let (controller, limit) = backpressure.control(stream, name, interval, &on_error)?;
+            rates.add(controller);
+            Ok(context.limited_by(limit))
+        };
         let settings = Settings {
             batch_interval: interval,
             remember: self.config.remember,
@@ -309,8 +326,9 @@ impl StreamingContext {
         let with = Surroundings {
             clock: clock.clone(),
             bus: Arc::clone(&self.bus),
+            rates: self.rates.clone(),
             status: Arc::clone(&self.status),
-            on_error,
+            on_error: Arc::clone(&on_error),
         };
         Scheduler::start(graph, &inputs, &settings, &with)
     }
@@ -350,7 +368,7 @@ impl StreamingContext {
             None => Ok(()),
         };
         self.graph.close();
-        let outcome = outcome.and(self.bus.stop(&clock.alarm(deadline)));
+        let outcome = outcome.and(self.stop_buses(deadline));
         self.status.set(State::Stopped);
         self.status.outcome().and(outcome)
     }
@@ -396,6 +414,17 @@ impl StreamingContext {
         &self.config.app_name
     }
 
+    fn buses(&self) -> impl Iterator<Item = &ListenerBus> {
+        self.rates.iter().chain([&self.bus]).map(|bus| &**bus)
+    }
+
+    /// Stops all of them, also after one could not be stopped, and returns the first error.
+    fn stop_buses(&self, deadline: Time) -> Result<()> {
+        let alarm = || self.config.clock.alarm(deadline);
+        let outcomes: Vec<_> = self.buses().map(|bus| bus.stop(&alarm())).collect();
+        outcomes.into_iter().collect()
+    }
+
     fn scheduler(&self) -> MutexGuard<'_, Option<Scheduler>> {
         self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -409,7 +438,7 @@ impl Drop for StreamingContext {
                 scheduler.abandon(&self.status);
             }
             self.graph.close();
-            self.bus.abandon();
+            self.buses().for_each(ListenerBus::abandon);
             return self.status.set(State::Stopped);
         }
         if let Err(error) = self.stop(Stop::Now) {
@@ -479,6 +508,13 @@ impl StreamingContextBuilder {
         self
     }
 
+    /// Keeps inputs to what the program can process, as [`Backpressure`] says; by default they deliver all that is
+    /// there. Takes a thread more, `tidemill-rates`.
+    pub fn backpressure(mut self, backpressure: Backpressure) -> Self {
+        self.config.backpressure = Some(backpressure);
+        self
+    }
+
     /// Where time comes from; by default the clock of the machine.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.config.clock = clock;
@@ -502,12 +538,15 @@ impl StreamingContextBuilder {
         let store = if config.encoded_shuffle { MemoryStore::encoded() } else { MemoryStore::typed() };
         let executor = PoolExecutor::new(config.workers, crate::event_loop::adopt_thread)?;
         let partitions = Partitions::new(config.partitions.unwrap_or(config.workers.min(KEY_GROUPS)));
+        let rates = config.backpressure.is_some();
+        let rates = rates.then(|| Arc::new(ListenerBus::new("tidemill-rates", "rate estimator")));
         let runtime = Runtime::new(Box::new(executor), Arc::new(store), config.max_task_attempts, partitions);
         Ok(StreamingContext {
             graph: Arc::new(GraphBuilder::new(config.batch_interval, &runtime)),
             runtime,
             config,
-            bus: Arc::new(ListenerBus::new()),
+            bus: Arc::new(ListenerBus::new("tidemill-listeners", "listener")),
+            rates,
             status: Arc::new(Status::new()),
             scheduler: Mutex::new(None),
         })

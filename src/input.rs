@@ -12,10 +12,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::backpressure::RateLimit;
 use crate::data::Data;
 use crate::dataset::{Dataset, ReadPartition};
-use crate::error::{Error, OnError, Result};
+use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::Runtime;
+use crate::id::StreamId;
+use crate::listener::Event;
 use crate::time::{Clock, Time};
 
 pub use queue::QueueSource;
@@ -78,13 +81,18 @@ pub struct InputBatch<T> {
     pub description: String,
 }
 
-/// What a source needs of the engine.
+/// What a source needs of the engine. Each has its own.
 #[derive(Clone)]
 pub struct SourceContext {
     runtime: Runtime,
     clock: Clock,
     batch_interval: Duration,
+    /// The input that it is for.
+    stream: StreamId,
+    name: Arc<str>,
+    rate_limit: RateLimit,
     on_error: OnError,
+    on_event: OnEvent,
     /// What inputs have claimed, and which.
     claims: Arc<Mutex<BTreeMap<String, String>>>,
 }
@@ -96,22 +104,50 @@ pub struct Claim {
     claims: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
-/// Another input has claimed the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claimed {
-    /// The name of the other input.
-    pub by: String,
-}
+/// Tells the listeners.
+pub(crate) type OnEvent = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// Makes the context of the source of a stream.
+pub(crate) type ContextOf<'a> = &'a dyn Fn(StreamId, &str) -> Result<SourceContext>;
 
 impl SourceContext {
-    pub(crate) fn new(runtime: &Runtime, clock: &Clock, batch_interval: Duration, on_error: OnError) -> Self {
+    /// What all inputs of a context have in common.
+    pub(crate) fn new(
+        runtime: &Runtime,
+        clock: &Clock,
+        batch_interval: Duration,
+        on_error: OnError,
+        on_event: OnEvent,
+    ) -> Self {
         SourceContext {
             runtime: runtime.clone(),
             clock: clock.clone(),
             batch_interval,
+            stream: StreamId(0),
+            name: "".into(),
+            rate_limit: RateLimit::new(None, batch_interval),
             on_error,
+            on_event,
             claims: Arc::default(),
         }
+    }
+
+    /// The same for one input.
+    pub(crate) fn of_input(&self, stream: StreamId, name: &str) -> Self {
+        SourceContext { stream, name: name.into(), ..self.clone() }
+    }
+
+    /// The same, telling somebody else.
+    #[cfg(test)]
+    fn reporting_to(&self, events: crossbeam_channel::Sender<Event>) -> Self {
+        // A test may have stopped listening.
+        SourceContext { on_event: Arc::new(move |event| drop(events.send(event))), ..self.clone() }
+    }
+
+    /// The same with a limit for its source.
+    #[must_use]
+    pub(crate) fn limited_by(self, rate_limit: RateLimit) -> Self {
+        SourceContext { rate_limit, ..self }
     }
 
     /// A dataset of records in memory.
@@ -141,16 +177,79 @@ impl SourceContext {
     ///
     /// # Errors
     ///
-    /// Another input has it.
-    pub fn claim(&self, what: impl Into<String>, by: impl Into<String>) -> Result<Claim, Claimed> {
-        let what = what.into();
+    /// Another input has it; the error names both.
+    pub fn claim(&self, what: impl Into<String>, by: impl Into<String>) -> Result<Claim> {
+        let (what, by) = (what.into(), by.into());
         match self.claims.lock().unwrap_or_else(PoisonError::into_inner).entry(what.clone()) {
-            Entry::Occupied(taken) => Err(Claimed { by: taken.get().clone() }),
+            Entry::Occupied(taken) => {
+                let message = format!("{} and {by} both want {what}", taken.get());
+                Err(Error::new(ErrorKind::Config, message))
+            }
             Entry::Vacant(free) => {
-                free.insert(by.into());
+                free.insert(by);
                 Ok(Claim { what, claims: Arc::clone(&self.claims) })
             }
         }
+    }
+
+    /// How many records the source may plan: back-pressure. A source that heeds it has no larger batches than the
+    /// program can process; what it leaves out comes with later ones.
+    ///
+    /// # Examples
+    ///
+    /// A source of numbers that counts as fast as the program can follow:
+    ///
+    /// ```
+    /// use tidemill::prelude::*;
+    /// use tidemill::{Backpressure, InputBatch, RateLimit, Source, SourceContext};
+    ///
+    /// #[derive(Default)]
+    /// struct Counting {
+    ///     next: u64,
+    ///     context: Option<(SourceContext, RateLimit)>,
+    /// }
+    ///
+    /// impl Source<u64> for Counting {
+    ///     fn name(&self) -> String {
+    ///         "counting".to_string()
+    ///     }
+    ///
+    ///     fn start(&mut self, context: &SourceContext) -> Result<()> {
+    ///         self.context = Some((context.clone(), context.rate_limit()));
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn batch(&mut self, _: Time) -> Result<Option<InputBatch<u64>>> {
+    ///         let Some((context, limit)) = &mut self.context else { return Ok(None) };
+    ///         let records = limit.next_batch().unwrap_or(1_000_000);
+    ///         let numbers = (self.next..self.next + records).collect();
+    ///         self.next += records;
+    ///         let dataset = context.dataset(vec![numbers]);
+    ///         Ok(Some(InputBatch { dataset, records, description: format!("up to {}", self.next) }))
+    ///     }
+    /// }
+    ///
+    /// let context = StreamingContext::builder("counting")
+    ///     .batch_interval(std::time::Duration::from_millis(10))
+    ///     .backpressure(Backpressure::pid().initial_rate(5000.0))
+    ///     .build()?;
+    /// let (send, counts) = std::sync::mpsc::channel();
+    /// context.input(Counting::default()).foreach_batch(move |numbers, _| send.send(numbers.count()?).map_err(Error::user));
+    /// context.start()?;
+    /// assert_eq!(counts.recv()?, 50);
+    /// context.stop(Stop::Now)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn rate_limit(&self) -> RateLimit {
+        self.rate_limit.clone()
+    }
+
+    /// Tells listeners and log of records that no batch will have, though the program was to have them: the broker has
+    /// deleted them, say.
+    pub fn report_data_loss(&self, what: impl Into<String>) {
+        let what = what.into();
+        tracing::error!(input = &*self.name, what, "records are lost");
+        (self.on_event)(Event::DataLost { stream: self.stream, input: self.name.to_string(), what });
     }
 
     /// Stops the context with an error that happened in the background.
@@ -168,5 +267,26 @@ impl Drop for Claim {
 impl fmt::Debug for SourceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SourceContext").field("batch_interval", &self.batch_interval).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::StreamingContext;
+
+    #[test]
+    fn what_is_claimed_is_free_again_when_the_claim_goes() {
+        let context = StreamingContext::builder("claims").workers(1).build().unwrap();
+        let runtime = context.parallelize([()], 1).runtime().clone();
+        let (ignore, interval) = (Arc::new(|_| {}), Duration::from_secs(1));
+        let context = SourceContext::new(&runtime, &Clock::system(), interval, ignore, Arc::new(|_| {}));
+        let first = context.claim("port 80", "socket a").unwrap();
+        let _other = context.clone().claim("port 81", "socket b").unwrap();
+        let error = context.clone().claim("port 80", "socket b").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(error.to_string(), "socket a and socket b both want port 80");
+        drop(first);
+        context.claim("port 80", "socket b").unwrap();
     }
 }

@@ -34,8 +34,8 @@ use crate::input::kafka::{decoded, records};
 
 pub use crate::input::kafka::{
     AutoOffsetReset, CommitError, CommitHandle, FileOffsetStore, FromKafka, HasOffsetRanges, KafkaHeaders,
-    KafkaMessage, KafkaParams, KafkaRecord, OffsetRange, OffsetStore, Subscription, TopicPartition, TransactionOffsets,
-    embedded,
+    KafkaMessage, KafkaParams, KafkaRecord, OffsetRange, OffsetStore, PerPartitionConfig, Subscription, TopicPartition,
+    TransactionOffsets, embedded,
 };
 pub use crate::output::kafka::{Delivery, Producer, ProducerParams, ProducerRecord, RecordBytes};
 
@@ -48,17 +48,20 @@ pub use crate::output::kafka::{Delivery, Producer, ProducerParams, ProducerRecor
 /// - **Order.** Records of a topic partition come in the order of their offsets.
 /// - **Start.** At the committed offsets of the group, or where [`KafkaParams::auto_offset_reset`] says; there the
 ///   group commits at once where it starts, so that a program that fails in its first batch loses nothing. Partitions
-///   that were added to a topic are read from their beginning, after a restart of the program.
+///   that were added to a topic are read from their beginning, after a restart of the program. An [`OffsetStore`] keeps
+///   the place elsewhere.
 /// - **Delivery.** The offsets of a batch are committed when all of its outputs are done; a graceful stop commits the
-///   last batch too. What was not committed is delivered again after a restart: at least once.
+///   last batch too. What was not committed is delivered again after a restart: at least once. With
+///   [`TransactionOffsets`] it is exactly once, and with a [`CommitHandle`] the program commits.
 /// - **Memory.** librdkafka fetches ahead of the batches: 128 MiB for all partitions together, and at least 4 MiB for
 ///   each, unless `queued.max.messages.kbytes` says how much for each.
 /// - **Brokers that go away** make batches empty, and tasks wait, until [`KafkaParams::max_outage`] is over.
 ///
 /// # Errors
 ///
-/// The context does not start if brokers are not reached, if a topic does not exist, or if committed offsets are not
-/// there any more. A batch whose records are deleted before they are read fails, and names the offsets.
+/// The context does not start if brokers are not reached, if a topic does not exist, if committed offsets are not there
+/// any more, or if two streams keep their place in the same group and read the same partition. A stream fails that finds
+/// somebody else's commits in its group. A batch whose records are deleted before they are read fails, and names the offsets.
 #[doc(alias = "createDirectStream")]
 #[track_caller]
 pub fn direct_stream(

@@ -41,6 +41,7 @@
 //! | [`kafka`] | the direct stream, its settings and records, a broker for demos and tests |
 //! | [`Source`], [`QueueSource`] | inputs of your own, records at hand |
 //! | [`testing`] | graphs on a manual clock: batches in, batches out |
+//! | [`Backpressure`], [`RateEstimator`] | inputs kept to what the program can process |
 //! | [`Listener`], [`Event`] | what happens, batch by batch |
 //! | [`Accumulator`], [`Broadcast`] | totals that all tasks add to, values that all of them read |
 //! | [`Error`], [`ErrorKind`] | what failed, where and why |
@@ -57,6 +58,7 @@
 //! # Features
 //!
 //! - `kafka` (default): the Kafka input. Compiles librdkafka, which takes gcc, g++ and make.
+mod backpressure;
 #[cfg(feature = "kafka")]
 mod brokers;
 mod codec;
@@ -81,6 +83,7 @@ mod storage;
 pub mod testing;
 mod time;
 
+pub use backpressure::{Backpressure, BatchLoad, PidRateEstimator, PidSettings, RateEstimator, RateLimit, RatedInput};
 pub use context::{StreamingContext, StreamingContextBuilder};
 pub use data::{Data, Exchange, Key, Ordered, Partitions, TotalOrder};
 pub use dataset::{
@@ -91,7 +94,7 @@ pub use dstream::{AsDStream, Batch, DStream, StreamSet};
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{Accumulator, Broadcast};
 pub use id::StreamId;
-pub use input::{Claim, Claimed, InputBatch, QueueSource, Source, SourceContext};
+pub use input::{Claim, InputBatch, QueueSource, Source, SourceContext};
 pub use listener::{BatchInfo, Event, InputInfo, Listener, OutputInfo};
 pub use scheduler::{State, Stop};
 pub use tidemill_macros::pipeline;

@@ -23,7 +23,7 @@ use crossbeam_channel::{RecvError, RecvTimeoutError, Sender, bounded, select_bia
 use crate::dstream::DStreamGraph;
 use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::event_loop::{RecurringTimer, Thread};
-use crate::input::SourceContext;
+use crate::input::ContextOf;
 use crate::listener::{Event, ListenerBus};
 use crate::time::{Clock, Time};
 
@@ -69,6 +69,8 @@ impl fmt::Debug for Scheduler {
 pub(crate) struct Surroundings {
     pub(crate) clock: Clock,
     pub(crate) bus: Arc<ListenerBus>,
+    /// Carries the ends of batches to the rate controllers, if there are any.
+    pub(crate) rates: Option<Arc<ListenerBus>>,
     pub(crate) status: Arc<Status>,
     pub(crate) on_error: OnError,
 }
@@ -77,7 +79,7 @@ impl Scheduler {
     /// Starts the inputs, the threads, and the timer last.
     pub(crate) fn start(
         mut graph: DStreamGraph,
-        inputs: &SourceContext,
+        inputs: ContextOf,
         settings: &Settings,
         with: &Surroundings,
     ) -> Result<Self> {

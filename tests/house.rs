@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const GROUND: [&str; 5] = ["error", "id", "data", "codec", "time"];
 
 /// The rooms above the ground, and the rooms that each may use besides it.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("event_loop", &[]),
     ("storage", &[]),
     ("exec", &[]),
@@ -17,7 +17,8 @@ const ROOMS: [(&str, &[&str]); 10] = [
     ("brokers", &[]),
     ("output", &["brokers"]),
     ("dataset", &["exec", "storage", "output"]),
-    ("input", &["event_loop", "storage", "listener", "brokers", "output", "dataset", "exec"]),
+    ("backpressure", &["listener"]),
+    ("input", &["event_loop", "storage", "listener", "brokers", "output", "dataset", "exec", "backpressure"]),
     ("dstream", &["exec", "storage", "output", "dataset", "input", "listener"]),
     ("scheduler", &["event_loop", "listener", "dstream", "input", "exec"]),
 ];

@@ -16,7 +16,7 @@ use super::planning::Planning;
 use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::Runtime;
 use crate::id::{OperatorId, Origin, StreamId};
-use crate::input::SourceContext;
+use crate::input::ContextOf;
 use crate::listener::InputInfo;
 use crate::time::Time;
 
@@ -251,8 +251,8 @@ impl DStreamGraph {
         }
     }
 
-    pub(crate) fn start_inputs(&self, context: &SourceContext) -> Result<()> {
-        self.inputs.iter().try_for_each(|(input, _)| input.start(context))
+    pub(crate) fn start_inputs(&self, context_of: ContextOf) -> Result<()> {
+        self.inputs.iter().try_for_each(|(input, _)| input.start(context_of))
     }
 
     /// Lets every input go, also after one has failed to, and returns the first error.

@@ -9,7 +9,7 @@ use crate::data::Data;
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::id::StreamId;
-use crate::input::{Source, SourceContext};
+use crate::input::{ContextOf, Source};
 use crate::listener::InputInfo;
 use crate::time::Time;
 
@@ -39,7 +39,7 @@ struct State<T> {
 
 /// What can be said of an input whatever its records are.
 pub(crate) trait AnyInput: Send + Sync {
-    fn start(&self, context: &SourceContext) -> Result<()>;
+    fn start(&self, context_of: ContextOf) -> Result<()>;
     fn completed(&self, time: Time) -> Result<()>;
 
     /// Stops the source if it was started.
@@ -114,9 +114,9 @@ impl<T> Connected<T> {
 }
 
 impl<T: Data> AnyInput for Connected<T> {
-    fn start(&self, context: &SourceContext) -> Result<()> {
+    fn start(&self, context_of: ContextOf) -> Result<()> {
         self.ask("start", |state| {
-            state.source.start(context)?;
+            state.source.start(&context_of(self.stream, &self.name)?)?;
             state.started = true;
             Ok(())
         })

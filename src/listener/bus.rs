@@ -17,6 +17,10 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Carries events to the listeners. Posting never waits.
 pub(crate) struct ListenerBus {
+    /// The name of its thread.
+    thread: &'static str,
+    /// What one of its listeners is called in errors.
+    member: &'static str,
     listeners: Arc<Mutex<Vec<Box<dyn Listener>>>>,
     /// How many listeners there are.
     count: AtomicUsize,
@@ -32,8 +36,11 @@ struct Running {
 }
 
 impl ListenerBus {
-    pub(crate) fn new() -> Self {
+    /// A bus with a thread of this name; errors call its listeners a `member`.
+    pub(crate) fn new(thread: &'static str, member: &'static str) -> Self {
         ListenerBus {
+            thread,
+            member,
             listeners: Arc::default(),
             count: AtomicUsize::new(0),
             running: Mutex::new(None),
@@ -58,7 +65,7 @@ impl ListenerBus {
             }
             Ok(())
         };
-        let thread = Thread::spawn("tidemill-listeners", on_error, body)?;
+        let thread = Thread::spawn(self.thread, on_error, body)?;
         *lock(&self.running) = Some(Running { events: sender, ended, thread });
         Ok(())
     }
@@ -70,7 +77,7 @@ impl ListenerBus {
         if let Err(TrySendError::Full(_)) = running.events.try_send(event) {
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             if dropped.is_power_of_two() {
-                tracing::warn!(dropped, "listeners are too slow: events were dropped");
+                tracing::warn!(dropped, thread = self.thread, "a {} is too slow: events were dropped", self.member);
             }
         }
     }
@@ -92,7 +99,7 @@ impl ListenerBus {
             return Ok(());
         }
         thread.leave();
-        let message = "stopping took too long; left undone: a listener has not returned from an event";
+        let message = format!("stopping took too long; left undone: a {} has not returned from an event", self.member);
         Err(Error::new(ErrorKind::Timeout, message))
     }
 
@@ -122,7 +129,7 @@ mod tests {
 
     #[test]
     fn events_arrive_in_order_and_all_before_the_stop_returns() {
-        let bus = ListenerBus::new();
+        let bus = ListenerBus::new("tidemill-test", "listener");
         let (seen, times) = unbounded();
         bus.add(move |event: &Event| {
             if let Event::StreamingStarted { zero_time } = event {
@@ -140,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_panicking_listener_is_reported() {
-        let bus = ListenerBus::new();
+        let bus = ListenerBus::new("tidemill-test", "listener");
         bus.add(|_: &Event| panic!("no listener"));
         let (failed, errors) = unbounded();
         bus.start(Arc::new(move |error| failed.send(error).unwrap())).unwrap();

@@ -30,6 +30,16 @@ pub enum Event {
         /// How many batches wait before it.
         waiting: usize,
     },
+    /// Records that no batch will have, and the program goes on without them, as it was told to: see
+    /// `KafkaParams::fail_on_data_loss`.
+    DataLost {
+        /// The input.
+        stream: StreamId,
+        /// What the input is called: `kafka lines`.
+        input: String,
+        /// Which records, and why.
+        what: String,
+    },
     /// An error that ends the context.
     Failed {
         /// What it said.
@@ -45,6 +55,8 @@ pub struct BatchInfo {
     pub time: Time,
     /// What each input planned for it.
     pub inputs: Vec<InputInfo>,
+    /// When its planning began: at its time, or later if too many batches waited.
+    pub planned: Time,
     /// When its jobs were handed to the scheduler.
     pub submitted: Time,
     /// When its first job began.
@@ -56,8 +68,14 @@ pub struct BatchInfo {
 }
 
 impl BatchInfo {
-    pub(crate) fn new(time: Time, inputs: Vec<InputInfo>, submitted: Time, outputs: Vec<OutputInfo>) -> Self {
-        BatchInfo { time, inputs, submitted, started: None, ended: None, outputs }
+    pub(crate) fn new(
+        time: Time,
+        inputs: Vec<InputInfo>,
+        planned: Time,
+        submitted: Time,
+        outputs: Vec<OutputInfo>,
+    ) -> Self {
+        BatchInfo { time, inputs, planned, submitted, started: None, ended: None, outputs }
     }
 
     /// How many records the inputs delivered.
@@ -65,9 +83,9 @@ impl BatchInfo {
         self.inputs.iter().map(|input| input.records).sum()
     }
 
-    /// How long the batch waited between being planned and being run.
+    /// How long the batch waited: from its time until it was planned, and then until it was run.
     pub fn scheduling_delay(&self) -> Option<Duration> {
-        Some(self.started? - self.submitted)
+        Some((self.planned - self.time) + (self.started? - self.submitted))
     }
 
     /// How long its jobs took.
@@ -75,9 +93,9 @@ impl BatchInfo {
         Some(self.ended? - self.started?)
     }
 
-    /// How long it took from being planned to the end of its last job.
+    /// How long it waited and how long its jobs took.
     pub fn total_delay(&self) -> Option<Duration> {
-        Some(self.ended? - self.submitted)
+        Some(self.scheduling_delay()? + self.processing_delay()?)
     }
 }
 

@@ -88,7 +88,7 @@ mod tests {
     }
 
     fn open(batches: &mut Batches, time: i64, jobs: usize, horizon: i64) {
-        batches.open(BatchInfo::new(at(time), Vec::new(), at(0), Vec::new()), jobs, at(horizon));
+        batches.open(BatchInfo::new(at(time), Vec::new(), at(0), at(0), Vec::new()), jobs, at(horizon));
     }
 
     #[test]

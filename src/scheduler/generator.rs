@@ -44,6 +44,7 @@ pub(super) struct Generator {
     batches: Batches,
     clock: Clock,
     bus: Arc<ListenerBus>,
+    rates: Option<Arc<ListenerBus>>,
     status: Arc<Status>,
     on_error: OnError,
 }
@@ -63,6 +64,7 @@ impl Generator {
             batches: Batches::default(),
             clock: with.clock.clone(),
             bus: Arc::clone(&with.bus),
+            rates: with.rates.clone(),
             status: Arc::clone(&with.status),
             on_error: Arc::clone(&with.on_error),
         }
@@ -147,6 +149,7 @@ impl Generator {
 
     fn plan(&mut self, time: Time) -> Result<()> {
         let graph = &self.graph;
+        let planned = self.clock.now();
         let (jobs, inputs) = self.status.busy_with(format!("planning batch {time}"), || {
             guarded(
                 || graph.generate(time),
@@ -154,7 +157,7 @@ impl Generator {
             )
         })?;
         let outputs = jobs.iter().map(|job| OutputInfo::new(time, job.output, graph.output_name(job.output)));
-        let info = BatchInfo::new(time, inputs, self.clock.now(), outputs.collect());
+        let info = BatchInfo::new(time, inputs, planned, self.clock.now(), outputs.collect());
         self.bus.post(Event::BatchSubmitted(info.clone()));
         self.batches.open(info, jobs.len(), self.graph.horizon(time));
         if jobs.is_empty() {
@@ -214,6 +217,9 @@ impl Generator {
             open.info.ended.get_or_insert(now);
             // Listeners measure batches by this: one that was thrown away has run in no time.
             if open.failed || !open.dropped {
+                if let Some(rates) = &self.rates {
+                    rates.post(Event::BatchCompleted(open.info.clone()));
+                }
                 self.bus.post(Event::BatchCompleted(open.info.clone()));
             }
         }

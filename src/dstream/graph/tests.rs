@@ -10,6 +10,7 @@ use super::*;
 use crate::context::StreamingContext;
 use crate::dstream::DStream;
 use crate::input::QueueSource;
+use crate::input::SourceContext;
 use crate::time::Clock;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -44,8 +45,8 @@ impl Graph {
     fn begin(&self, remember: Duration) -> DStreamGraph {
         let mut graph = self.builder.finish(1, Arc::new(never)).unwrap();
         graph.begin(Time::ZERO, remember);
-        let context = SourceContext::new(&self.runtime, &Clock::system(), SECOND, Arc::new(never));
-        graph.start_inputs(&context).unwrap();
+        let context = SourceContext::new(&self.runtime, &Clock::system(), SECOND, Arc::new(never), Arc::new(|_| ()));
+        graph.start_inputs(&|_, _| Ok(context.clone())).unwrap();
         graph
     }
 }

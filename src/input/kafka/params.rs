@@ -5,9 +5,11 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 
 use super::commit_handle::CommitHandle;
+use super::limits::{PartitionRates, PerPartitionConfig};
 use super::offset_store::OffsetStore;
 use crate::brokers::check_settings;
 use crate::error::{Error, ErrorKind, Result};
+use crate::time::Time;
 
 /// Where a stream starts in a partition for which its group has committed no offset: Kafka's `auto.offset.reset`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -18,6 +20,9 @@ pub enum AutoOffsetReset {
     /// At the records that arrive from now on. The default, as it is Kafka's.
     #[default]
     Latest,
+    /// At the first record whose timestamp is this or later, or at the end if there is none. As Kafka's `by_duration`
+    /// (KIP-1106), with a time instead of an age.
+    AtTime(Time),
     /// Nowhere: the stream does not start.
     None,
 }
@@ -47,8 +52,11 @@ pub struct KafkaParams {
     pub(super) start_timeout: Duration,
     pub(super) planning_timeout: Duration,
     pub(super) max_outage: Duration,
+    pub(super) discovery_interval: Duration,
+    pub(super) fail_on_data_loss: bool,
     pub(super) headers: bool,
     pub(super) max_records_per_task: Option<u64>,
+    pub(super) rates: PartitionRates,
     /// `None` for the committed offsets of the group.
     pub(super) store: Option<Arc<dyn OffsetStore>>,
     pub(super) commits: Commits,
@@ -111,10 +119,13 @@ impl KafkaParams {
             start_timeout: Duration::from_secs(10),
             planning_timeout: Duration::from_secs(1),
             max_outage: Duration::from_secs(120),
+            discovery_interval: Duration::from_secs(5),
+            fail_on_data_loss: true,
             headers: true,
             max_records_per_task: None,
             store: None,
             commits: Commits::AfterOutputs,
+            rates: PartitionRates::default(),
         }
     }
 
@@ -171,6 +182,26 @@ impl KafkaParams {
         self
     }
 
+    /// How often the stream looks for new topics and partitions, and for those that are gone. 5 s unless set. A look
+    /// takes a round trip to a broker, before a batch is planned.
+    #[must_use]
+    pub fn discovery_interval(mut self, interval: Duration) -> Self {
+        self.discovery_interval = interval;
+        self
+    }
+
+    /// Whether records that are lost before they were read fail the stream: those that retention deletes, those of a
+    /// log that was truncated, a topic that is deleted. True unless set, as in Spark's structured streams.
+    ///
+    /// If false, the stream goes on with what there is: after a deletion with the oldest record, after a truncation at
+    /// the end of the log, without a partition that is gone. What was lost is reported as
+    /// [`Event::DataLost`](crate::Event::DataLost) and in the log.
+    #[must_use]
+    pub fn fail_on_data_loss(mut self, fail: bool) -> Self {
+        self.fail_on_data_loss = fail;
+        self
+    }
+
     /// Leaves the headers of records unread. Saves about 100 ns of CPU for each record, also for those without any.
     #[must_use]
     pub fn without_headers(mut self) -> Self {
@@ -217,6 +248,51 @@ impl KafkaParams {
         self
     }
 
+    /// How many records of each partition a second of batches has at most, with and without back-pressure; above 0. No
+    /// maximum unless set.
+    ///
+    /// What is left of a record goes to the next batch: a record per second is one in every hundredth batch of 10 ms.
+    #[must_use]
+    pub fn max_rate_per_partition(mut self, records_per_second: f64) -> Self {
+        self.rates.all = self.rates.all.max_rate(records_per_second);
+        self
+    }
+
+    /// How many records of each partition a second of batches may have at least, whatever share of the stream's rate it
+    /// has: partitions with little to read are not starved by those with much. At least 0 and no more than the maximum.
+    /// 1.0 unless set, or the maximum where that is lower.
+    ///
+    /// In Spark it is a number of records per batch, which is the same at batches of one second.
+    #[must_use]
+    pub fn min_rate_per_partition(mut self, records_per_second: f64) -> Self {
+        self.rates.all = self.rates.all.min_rate(records_per_second);
+        self
+    }
+
+    /// Limits by topic and partition, in place of those that the two methods above set for all of them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::kafka::{KafkaParams, PerPartitionConfig};
+    ///
+    /// let params = KafkaParams::new("localhost:9092")
+    ///     .group_id("clicks-per-user")
+    ///     .max_rate_per_partition(10_000.0)
+    ///     .per_partition_config(|topic, _| match topic {
+    ///         "clicks-replayed" => PerPartitionConfig::default().max_rate(500.0),
+    ///         _ => PerPartitionConfig::default(),
+    ///     });
+    /// ```
+    #[must_use]
+    pub fn per_partition_config(
+        mut self,
+        config: impl Fn(&str, i32) -> PerPartitionConfig + Send + Sync + 'static,
+    ) -> Self {
+        self.rates.each = Some(Arc::new(config));
+        self
+    }
+
     /// The group id.
     pub(super) fn group(&self) -> Result<&str> {
         match self.group.as_deref() {
@@ -260,35 +336,6 @@ impl std::fmt::Debug for KafkaParams {
             .field("reset", &self.reset)
             .field("settings", &self.settings.keys())
             .finish_non_exhaustive()
-    }
-}
-
-/// Which records a stream reads.
-///
-/// # Examples
-///
-/// ```
-/// use tidemill::kafka::Subscription;
-///
-/// let clicks_and_views = Subscription::topics(["clicks", "views"]);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscription {
-    /// In order, each once.
-    topics: Vec<String>,
-}
-
-impl Subscription {
-    /// All partitions of these topics. They have to exist when the context starts.
-    pub fn topics<S: Into<String>>(topics: impl IntoIterator<Item = S>) -> Self {
-        let mut topics: Vec<String> = topics.into_iter().map(Into::into).collect();
-        topics.sort();
-        topics.dedup();
-        Subscription { topics }
-    }
-
-    pub(super) fn topic_names(&self) -> &[String] {
-        &self.topics
     }
 }
 
@@ -339,10 +386,5 @@ mod tests {
     fn debug_does_not_show_passwords() {
         let shown = format!("{:?}", KafkaParams::new("b:1").set("sasl.password", "secret"));
         assert!(shown.contains("sasl.password") && !shown.contains("secret"), "{shown}");
-    }
-
-    #[test]
-    fn topics_are_in_order_and_once() {
-        assert_eq!(Subscription::topics(["b", "a", "b"]).topic_names(), ["a", "b"]);
     }
 }

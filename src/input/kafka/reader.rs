@@ -19,6 +19,7 @@ use super::params::KafkaParams;
 use super::topic_partition::TopicPartition;
 use crate::dataset::{Emitter, ReadPartition};
 use crate::error::{Error, ErrorKind, Result};
+use crate::input::SourceContext;
 
 /// How many messages are taken from librdkafka at a time: enough to make the call cheap, few enough for the cache.
 const MESSAGES: usize = 512;
@@ -47,6 +48,8 @@ pub(super) struct Reader {
     planner: Weak<Planner>,
     brokers: String,
     max_idle: Duration,
+    fail_on_data_loss: bool,
+    context: SourceContext,
     closed: AtomicBool,
 }
 
@@ -84,6 +87,7 @@ impl Reader {
         partitions: usize,
         planner: &Arc<Planner>,
         params: &KafkaParams,
+        context: &SourceContext,
     ) -> Result<Self> {
         let mut config = config.clone();
         // What is not there any more is an error with a name, not a jump.
@@ -98,6 +102,8 @@ impl Reader {
             planner: Arc::downgrade(planner),
             brokers: planner.brokers().to_string(),
             max_idle: params.max_outage,
+            fail_on_data_loss: params.fail_on_data_loss,
+            context: context.clone(),
             closed: AtomicBool::new(false),
         })
     }
@@ -121,6 +127,16 @@ impl Reader {
         })?;
         self.slots().extend(slots.iter().map(Arc::clone));
         Ok(slots)
+    }
+
+    /// Ends fetching a partition that is gone.
+    pub(super) fn remove(&self, slot: &Slot) {
+        let only = client::list([(&slot.partition, Offset::Invalid)].into_iter());
+        if let Some(consumer) = &*self.consumer.lock().unwrap_or_else(PoisonError::into_inner) {
+            if let Err(error) = consumer.incremental_unassign(&only) {
+                tracing::debug!(partition = %slot.partition, %error, "librdkafka does not let go of the partition");
+            }
+        }
     }
 
     fn slots(&self) -> MutexGuard<'_, Vec<Arc<Slot>>> {
@@ -243,11 +259,14 @@ impl Reader {
                 client::serve(lane.queue.consumer());
                 messages = lane.queue.consume(1, WAIT);
             }
-            if let Some((code, text)) = messages.iter().find_map(|message| message.error()) {
-                return Err(self.explain(code, text, &slot.partition, next..until));
-            }
-            if !messages.is_empty() {
-                return Ok(messages);
+            let error = messages.iter().find_map(|message| message.error());
+            match error {
+                None if !messages.is_empty() => return Ok(messages),
+                None => {}
+                Some((code, text)) => match self.recover(code, text, &slot.partition, next..until)? {
+                    Some(goes_on) => self.seek(slot, lane, goes_on)?,
+                    None => return Ok(Messages::default()),
+                },
             }
             if self.is_closed() {
                 return Err(stopped());
@@ -285,23 +304,57 @@ impl Reader {
         consumer.incremental_assign(&again).map_err(failed)
     }
 
-    /// Names what is behind an error that came in the place of a record.
+    /// Names what is behind an error that came in the place of a record. If it is that records are lost, and the stream
+    /// is to go on without them, returns the offset at which it does; `None` if that is behind what is wanted.
     #[cold]
-    fn explain(&self, code: RDKafkaErrorCode, text: String, partition: &TopicPartition, wanted: Range<i64>) -> Error {
-        if code == RDKafkaErrorCode::AutoOffsetReset {
-            let planner = self.planner.upgrade();
-            let start = planner.and_then(|planner| planner.beginnings(std::slice::from_ref(partition), SEEK).ok());
-            let now = match start.and_then(|start| start.offsets[0]) {
-                Some(start) if start > wanted.start => {
-                    let end = start.min(wanted.end);
-                    format!("offsets {}..{end} are gone, the log now starts at {start}", wanted.start)
-                }
-                _ => "the offsets do not exist any more".to_string(),
-            };
-            let advice = "the topic keeps its records for less time than the stream needs to read them";
-            return Error::new(ErrorKind::Input, format!("{now}: {advice}")).caused_by(text);
+    fn recover(
+        &self,
+        code: RDKafkaErrorCode,
+        text: String,
+        partition: &TopicPartition,
+        wanted: Range<i64>,
+    ) -> Result<Option<i64>> {
+        use RDKafkaErrorCode as Code;
+        let Range { start, end } = wanted;
+        if !matches!(
+            code,
+            Code::AutoOffsetReset | Code::LogTruncation | Code::UnknownTopicOrPartition | Code::UnknownPartition
+        ) {
+            return Err(Error::new(ErrorKind::Input, format!("{code}: {text}")));
         }
-        Error::new(ErrorKind::Input, format!("{code}: {text}"))
+        let only = std::slice::from_ref(partition);
+        let ask = |planner: &Planner| Some((planner.beginnings(only, SEEK).ok()?, planner.ends(only, SEEK).ok()?));
+        let log = self.planner.upgrade().and_then(|planner| ask(&planner));
+        let log = log.and_then(|(first, last)| Some((first.offsets[0]?, last.offsets[0]?)));
+        let (lost, goes_on) = match log {
+            Some((first, _)) if first > start => {
+                let lost = format!(
+                    "offsets {start}..{} are gone, the log now starts at {first}: the topic keeps its records for less \
+                     time than the stream needs to read them",
+                    first.min(end)
+                );
+                (lost, Some(first).filter(|first| *first < end))
+            }
+            Some((_, last)) if last < end => {
+                let lost = format!(
+                    "offsets {}..{end} are gone, the log now ends at {last}: it was truncated, or the topic made anew",
+                    last.max(start)
+                );
+                // What is still there of the range has been read, or cannot be told from what came since.
+                (lost, None)
+            }
+            Some(_) if code == Code::LogTruncation => {
+                (format!("the log was truncated and has grown again, with other records ({text})"), Some(start))
+            }
+            // It is there after all.
+            Some(_) => return Ok(Some(start)),
+            None => (format!("offsets {start}..{end} do not exist any more"), None),
+        };
+        if self.fail_on_data_loss {
+            return Err(Error::new(ErrorKind::Input, lost).caused_by(text));
+        }
+        self.context.report_data_loss(format!("{partition}: {lost}"));
+        Ok(goes_on)
     }
 
     #[cold]
