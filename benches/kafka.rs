@@ -55,7 +55,7 @@ struct Brokers {
     addresses: String,
     partitions: usize,
     records: usize,
-    create: Box<dyn Fn(&str, usize)>,
+    create: Box<CreateTopic>,
     /// Ends the brokers.
     _life: Box<dyn Any>,
 }
@@ -85,6 +85,8 @@ fn main() {
         }
     }
 }
+
+type CreateTopic = dyn Fn(&str, usize);
 
 type Start = fn(Size) -> Option<Brokers>;
 
