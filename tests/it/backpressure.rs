@@ -167,7 +167,7 @@ fn every_input_has_a_rate_of_its_own() {
     let streams = queues.each_ref().map(|queue| run.context.input(queue.clone()));
     streams[0].union(&streams[1]).foreach_batch(|numbers, _| numbers.count().map(drop));
     run.context.start().unwrap();
-    let mut batch = || {
+    let batch = || {
         let batch = run.batches(1).remove(0);
         // Who has said something of this batch has set what it said of the last one.
         (0..2).for_each(|_| assert!(next(&estimates).is_some()));
