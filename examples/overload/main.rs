@@ -14,13 +14,13 @@
 //! With `--kafka` the input is a topic of an Apache Kafka, which the program starts beside itself: that takes Java and
 //! Maven. Without it the input stands for such a topic: what waits there takes no memory of this process, and a batch
 //! reads its records when it runs. A record takes 100 µs and 1 KiB. Standard output has a line of CSV for each batch, and ends in
-//! a summary, which is two lines:
+//! a summary of two lines, here with `--kafka`:
 //!
 //! ```text
-//! with back-pressure: 208906 records waited at most, worked off after 38.6 s; batches on overload took 98 ms of 100 ms
-//! (nine of ten 109 ms or less) and waited 68 ms at most; memory 5 MiB before, 9 MiB at most, 9 MiB after
-//! without back-pressure: 28386 records waited at most, worked off after 37.9 s; batches on overload took 332 ms of
-//! 100 ms (nine of ten 1035 ms or less) and waited 33165 ms at most; memory 6 MiB before, 19 MiB at most, 9 MiB after
+//! with back-pressure: 224257 records waited at most, worked off after 46.4 s; batches on overload took 98 ms of 100 ms
+//! (nine of ten 113 ms or less) and waited 446 ms at most; memory 9 MiB before, 64 MiB at most, 62 MiB after
+//! without back-pressure: 208061 records waited at most, worked off after 41.7 s; batches on overload took 374 ms of
+//! 100 ms (nine of ten 1173 ms or less) and waited 36795 ms at most; memory 32 MiB before, 109 MiB at most, 90 MiB after
 //! ```
 
 mod plot;
