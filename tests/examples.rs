@@ -142,6 +142,7 @@ fn examples_print_what_their_headers_say() {
     for (name, source) in [
         ("join_streams", include_str!("../examples/join_streams.rs")),
         ("kafka_to_kafka", include_str!("../examples/kafka_to_kafka.rs")),
+        ("typed_records", include_str!("../examples/typed_records.rs")),
     ] {
         let output = example(name).output().unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));

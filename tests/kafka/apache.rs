@@ -9,6 +9,7 @@ mod direct_stream;
 mod errors;
 mod harness;
 mod outages;
+mod output;
 mod transactions;
 
 use std::collections::BTreeMap;

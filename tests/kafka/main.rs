@@ -10,6 +10,7 @@ mod limits;
 mod offsets;
 mod output;
 mod program;
+mod records;
 mod recovery;
 
 use std::time::Duration;

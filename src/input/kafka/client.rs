@@ -224,6 +224,15 @@ impl Planner {
         take_error(&self.consumer)
     }
 
+    /// The offsets of an answer that has to be complete.
+    pub(super) fn complete(&self, what: &str, answer: Result<Offsets, Unanswered>) -> Result<Vec<Option<i64>>> {
+        let answer = answer.map_err(|unanswered| unanswered.error(&format!("{what} (brokers {})", self.brokers)))?;
+        match answer.problem {
+            None => Ok(answer.offsets),
+            Some(why) => Err(Error::new(ErrorKind::Input, format!("{what} (brokers {}): {why}", self.brokers))),
+        }
+    }
+
     fn unanswered(&self, error: KafkaError) -> Unanswered {
         let why = match self.take_error() {
             Some(said) => format!("{} ({said})", text(&error)),
