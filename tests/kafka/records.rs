@@ -316,7 +316,8 @@ fn messages_become_records_where_they_lie() {
 fn error_of(params: KafkaParams, decode: fn(&KafkaMessage<'_>) -> Result<i64>) -> Error {
     let context = context();
     kafka::direct_stream_with(&context, params, orders(), decode).foreach_batch(|numbers, _| numbers.count().map(drop));
-    context.start().and_then(|()| context.await_termination()).unwrap_err()
+    let ended = context.start().and_then(|()| context.await_termination_or_timeout(PATIENCE));
+    ended.expect_err("the stream has not failed")
 }
 
 const SEVEN: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 7];
