@@ -6,7 +6,7 @@
 mod timer;
 
 use std::cell::Cell;
-use std::thread::{Builder, JoinHandle, ThreadId};
+use std::thread::{Builder, JoinHandle};
 
 use crate::error::{Error, ErrorKind, OnError, Result, guarded};
 
@@ -52,11 +52,6 @@ impl Thread {
             .spawn(run)
             .map_err(|e| Error::new(ErrorKind::Internal, format!("thread {name} cannot be started")).caused_by(e))?;
         Ok(Thread(Some(handle)))
-    }
-
-    /// Which thread it is, unless it has been joined.
-    pub(crate) fn id(&self) -> Option<ThreadId> {
-        self.0.as_ref().map(|handle| handle.thread().id())
     }
 
     /// Waits until the thread has ended.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::backpressure::RateLimit;
 use crate::data::Data;
 use crate::dataset::{Dataset, ReadPartition};
-use crate::error::{Error, OnError, Result};
+use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::Runtime;
 use crate::id::StreamId;
 use crate::listener::Event;
@@ -104,13 +104,6 @@ pub struct Claim {
     claims: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
-/// Another input has claimed the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claimed {
-    /// The name of the other input.
-    pub by: String,
-}
-
 /// Tells the listeners.
 pub(crate) type OnEvent = Arc<dyn Fn(Event) + Send + Sync>;
 
@@ -142,6 +135,13 @@ impl SourceContext {
     /// The same for one input.
     pub(crate) fn of_input(&self, stream: StreamId, name: &str) -> Self {
         SourceContext { stream, name: name.into(), ..self.clone() }
+    }
+
+    /// The same, telling somebody else.
+    #[cfg(test)]
+    fn reporting_to(&self, events: crossbeam_channel::Sender<Event>) -> Self {
+        // A test may have stopped listening.
+        SourceContext { on_event: Arc::new(move |event| drop(events.send(event))), ..self.clone() }
     }
 
     /// The same with a limit for its source.
@@ -177,13 +177,16 @@ impl SourceContext {
     ///
     /// # Errors
     ///
-    /// Another input has it.
-    pub fn claim(&self, what: impl Into<String>, by: impl Into<String>) -> Result<Claim, Claimed> {
-        let what = what.into();
+    /// Another input has it; the error names both.
+    pub fn claim(&self, what: impl Into<String>, by: impl Into<String>) -> Result<Claim> {
+        let (what, by) = (what.into(), by.into());
         match self.claims.lock().unwrap_or_else(PoisonError::into_inner).entry(what.clone()) {
-            Entry::Occupied(taken) => Err(Claimed { by: taken.get().clone() }),
+            Entry::Occupied(taken) => {
+                let message = format!("{} and {by} both want {what}", taken.get());
+                Err(Error::new(ErrorKind::Config, message))
+            }
             Entry::Vacant(free) => {
-                free.insert(by.into());
+                free.insert(by);
                 Ok(Claim { what, claims: Arc::clone(&self.claims) })
             }
         }
@@ -264,5 +267,26 @@ impl Drop for Claim {
 impl fmt::Debug for SourceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SourceContext").field("batch_interval", &self.batch_interval).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::StreamingContext;
+
+    #[test]
+    fn what_is_claimed_is_free_again_when_the_claim_goes() {
+        let context = StreamingContext::builder("claims").workers(1).build().unwrap();
+        let runtime = context.parallelize([()], 1).runtime().clone();
+        let (ignore, interval) = (Arc::new(|_| {}), Duration::from_secs(1));
+        let context = SourceContext::new(&runtime, &Clock::system(), interval, ignore, Arc::new(|_| {}));
+        let first = context.claim("port 80", "socket a").unwrap();
+        let _other = context.clone().claim("port 81", "socket b").unwrap();
+        let error = context.clone().claim("port 80", "socket b").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(error.to_string(), "socket a and socket b both want port 80");
+        drop(first);
+        context.claim("port 80", "socket b").unwrap();
     }
 }

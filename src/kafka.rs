@@ -28,9 +28,10 @@
 
 use crate::context::StreamingContext;
 use crate::data::Data;
+use crate::dataset::Dataset;
 use crate::dstream::DStream;
 use crate::error::Result;
-use crate::input::kafka::{decoded, records};
+use crate::input::kafka::{decoded, decoded_range, range_records, records};
 
 pub use crate::input::kafka::{
     AutoOffsetReset, CommitError, CommitHandle, DeadLetters, Decode, FileOffsetStore, FromKafka, HasOffsetRanges, Json,
@@ -84,17 +85,20 @@ pub use tidemill_macros::FromKafka;
 /// - **Order.** Records of a topic partition come in the order of their offsets.
 /// - **Start.** At the committed offsets of the group, or where [`KafkaParams::auto_offset_reset`] says; there the
 ///   group commits at once where it starts, so that a program that fails in its first batch loses nothing. Partitions
-///   that were added to a topic are read from their beginning, after a restart of the program.
+///   that were added to a topic are read from their beginning, after a restart of the program. An [`OffsetStore`] keeps
+///   the place elsewhere.
 /// - **Delivery.** The offsets of a batch are committed when all of its outputs are done; a graceful stop commits the
-///   last batch too. What was not committed is delivered again after a restart: at least once.
+///   last batch too. What was not committed is delivered again after a restart: at least once. With
+///   [`TransactionOffsets`] it is exactly once, and with a [`CommitHandle`] the program commits.
 /// - **Memory.** librdkafka fetches ahead of the batches: 128 MiB for all partitions together, and at least 4 MiB for
 ///   each, unless `queued.max.messages.kbytes` says how much for each.
 /// - **Brokers that go away** make batches empty, and tasks wait, until [`KafkaParams::max_outage`] is over.
 ///
 /// # Errors
 ///
-/// The context does not start if brokers are not reached, if a topic does not exist, or if committed offsets are not
-/// there any more. A batch whose records are deleted before they are read fails, and names the offsets.
+/// The context does not start if brokers are not reached, if a topic does not exist, if committed offsets are not there
+/// any more, or if two streams keep their place in the same group and read the same partition. A stream fails that finds
+/// somebody else's commits in its group. A batch whose records are deleted before they are read fails, and names the offsets.
 #[doc(alias = "createDirectStream")]
 #[track_caller]
 pub fn direct_stream(
@@ -168,4 +172,66 @@ pub fn direct_stream_with<T: Data>(
     decode: impl Fn(&KafkaMessage<'_>) -> Result<T> + Send + Sync + 'static,
 ) -> DStream<T> {
     context.input(decoded(subscription, params, decode))
+}
+
+/// Makes a dataset of the records of ranges, to read a part of a topic again: a backfill, or one batch of a stream.
+/// Spark's `KafkaUtils.createRDD`.
+///
+/// - **Partitions.** One for each range, in their order; ranges may be of one topic partition, and overlap.
+///   [`KafkaParams::max_records_per_task`] cuts them further. [`HasOffsetRanges`] tells them.
+/// - **Order.** Records of a range come in the order of their offsets. A range of a compacted topic, or of one that is
+///   written in transactions, has fewer records than offsets.
+/// - **Reading.** Each action reads from the brokers; [`persist`](Dataset::persist) keeps the records. Nothing is
+///   committed, and a group id is not needed.
+/// - **Memory.** Brokers are connected, and records fetched ahead, as with [`direct_stream`], until the ranges of a
+///   topic partition have been read to their end; the connections go with the dataset.
+///
+/// # Errors
+///
+/// Brokers that are not reached, a topic partition that does not exist, and a range that the log does not have in full:
+/// as long as the brokers keep the records, a dataset that was made can be read.
+///
+/// # Examples
+///
+/// ```
+/// use tidemill::kafka::{self, HasOffsetRanges, KafkaParams, OffsetRange, embedded::EmbeddedBroker};
+/// use tidemill::prelude::*;
+///
+/// let broker = EmbeddedBroker::start(1)?;
+/// broker.create_topic("lines", 1)?;
+/// broker.send("lines", ["to be", "or not", "to be"])?;
+/// let context = StreamingContext::builder("again").build()?;
+/// let range = |from, until| OffsetRange { topic: "lines".into(), partition: 0, from, until };
+/// let params = KafkaParams::new(broker.bootstrap_servers());
+/// let lines = kafka::create_dataset(&context, params.clone(), &[range(1, 3), range(0, 1)])?;
+/// let values = lines.try_map(|record| Ok(record.value_utf8()?.to_string()));
+/// assert_eq!(values.collect_partitions()?, [vec!["or not", "to be"], vec!["to be"]]);
+///
+/// let error = kafka::create_dataset(&context, params, &[range(0, 5)]).unwrap_err();
+/// assert_eq!(error.to_string(), "lines/0 cannot be read from 0 to 5: the log has 0..3");
+/// # Ok::<(), Error>(())
+/// ```
+#[doc(alias = "createRDD")]
+#[track_caller]
+pub fn create_dataset(
+    context: &StreamingContext,
+    params: KafkaParams,
+    ranges: &[OffsetRange],
+) -> Result<Dataset<KafkaRecord>> {
+    range_records(&context.source_context(), params, ranges)
+}
+
+/// As [`create_dataset`], of what a type makes of Kafka's messages.
+///
+/// # Errors
+///
+/// As [`create_dataset`]. A message that cannot be decoded fails the action that reads it, and is named, unless
+/// [`KafkaParams::undecodable`] says otherwise.
+#[track_caller]
+pub fn create_dataset_as<T: FromKafka + Data>(
+    context: &StreamingContext,
+    params: KafkaParams,
+    ranges: &[OffsetRange],
+) -> Result<Dataset<T>> {
+    decoded_range(&context.source_context(), params, ranges, T::from_kafka)
 }

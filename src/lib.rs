@@ -94,7 +94,7 @@ pub use dstream::{AsDStream, Batch, DStream, StreamSet};
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{Accumulator, Broadcast};
 pub use id::StreamId;
-pub use input::{Claim, Claimed, InputBatch, QueueSource, Source, SourceContext};
+pub use input::{Claim, InputBatch, QueueSource, Source, SourceContext};
 pub use listener::{BatchInfo, Event, InputInfo, Listener, OutputInfo};
 pub use scheduler::{State, Stop};
 pub use tidemill_macros::pipeline;
@@ -128,6 +128,7 @@ mod guide {
         Joins: "guide/src/joins.md",
         Kafka: "guide/src/kafka.md",
         KafkaRecords: "guide/src/kafka-records.md",
+        Backpressure: "guide/src/backpressure.md",
         Outputs: "guide/src/outputs.md",
         Testing: "guide/src/testing.md",
         ComingFromSpark: "guide/src/coming-from-spark.md",

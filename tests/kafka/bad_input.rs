@@ -30,7 +30,7 @@ fn error_of(brokers: &str, build: impl FnOnce(DStream<KafkaRecord>)) -> Error {
     error
 }
 
-fn assert_names(error: &Error, parts: &[&str]) {
+pub(crate) fn assert_names(error: &Error, parts: &[&str]) {
     let text = error.to_string();
     assert!(!text.contains('\n'), "one line: {text}");
     for part in parts {

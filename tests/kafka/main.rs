@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 #![allow(clippy::disallowed_methods, reason = "programs and brokers run in real time")]
 
+mod apache;
 mod bad_input;
 mod delivery;
+mod limits;
+mod offsets;
 mod output;
+mod program;
 mod records;
 mod recovery;
 
@@ -15,6 +19,8 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tidemill::kafka::{AutoOffsetReset, KafkaParams};
+
+use program::Program;
 
 /// How long a test waits for something that is going to happen.
 const PATIENCE: Duration = Duration::from_secs(60);

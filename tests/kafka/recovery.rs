@@ -3,15 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::io::{BufRead, Write};
 use std::time::Duration;
 
 use tidemill::kafka::embedded::EmbeddedBroker;
 use tidemill::kafka::{self, HasOffsetRanges, Subscription};
 use tidemill::prelude::*;
 
-use super::{PATIENCE, committed, params};
+use super::{PATIENCE, Program, committed, params};
 
 const PARTITIONS: usize = 3;
 const BROKERS: &str = "TIDEMILL_TEST_BROKERS";
@@ -69,27 +68,6 @@ fn child() {
     context.stop(Stop::Gracefully).unwrap();
 }
 
-struct Program {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: std::io::Lines<BufReader<ChildStdout>>,
-}
-
-impl Program {
-    fn start(brokers: &str, fatal_batch: u64) -> Self {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "recovery::child", "--nocapture", "--test-threads=1"])
-            .env(BROKERS, brokers)
-            .env(FATAL_BATCH, fatal_batch.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap()).lines();
-        Program { input: child.stdin.take(), child, output }
-    }
-}
-
 /// What all runs of the program have told.
 #[derive(Default)]
 struct Books {
@@ -132,6 +110,9 @@ fn killed_in_the_middle_of_a_batch_nothing_is_lost() {
     let broker = EmbeddedBroker::start(1).unwrap();
     broker.create_topic("numbers", PARTITIONS).unwrap();
     let brokers = broker.bootstrap_servers();
+    let start = |fatal_batch: u64| {
+        Program::start("recovery::child", &[(BROKERS, &brokers), (FATAL_BATCH, &fatal_batch.to_string())])
+    };
     let mut books = Books::default();
     let mut sent = 0;
     let mut send = |count: usize| {
@@ -141,9 +122,9 @@ fn killed_in_the_middle_of_a_batch_nothing_is_lost() {
     };
     for fatal_batch in 1..=5 {
         send(101);
-        let mut program = Program::start(&brokers, fatal_batch);
+        let mut program = start(fatal_batch);
         loop {
-            let line = program.output.next().expect("the program runs until it is killed").unwrap();
+            let line = program.line();
             if books.note(&line) {
                 break;
             }
@@ -152,26 +133,22 @@ fn killed_in_the_middle_of_a_batch_nothing_is_lost() {
                 send(50);
             }
         }
-        program.child.kill().unwrap();
-        program.child.wait().unwrap();
-        program.output.map_while(Result::ok).for_each(|line| {
+        for line in program.kill() {
             books.note(&line);
-        });
+        }
         books.check_commits(&brokers);
     }
 
     let all = send(10);
-    let mut program = Program::start(&brokers, u64::MAX);
+    let mut program = start(u64::MAX);
     let started = std::time::SystemTime::now();
     while books.went_out.len() < all {
-        books.note(&program.output.next().expect("the program runs until it is told to end").unwrap());
+        books.note(&program.line());
         assert!(started.elapsed().unwrap() < PATIENCE, "{} of {all} records went out", books.went_out.len());
     }
-    drop(program.input.take());
-    program.output.map_while(Result::ok).for_each(|line| {
+    for line in program.end() {
         books.note(&line);
-    });
-    assert!(program.child.wait().unwrap().success());
+    }
 
     assert_eq!(books.went_out, (0..all).map(|n| n.to_string()).collect());
     let committed = books.check_commits(&brokers);

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::params::KafkaParams;
 use super::topic_partition::TopicPartition;
 use crate::brokers::{not_accepted, text};
 use crate::error::{Error, ErrorKind, Result};
-use crate::time::Clock;
+use crate::time::{Clock, Time};
 
 pub(super) use crate::brokers::Events;
 
@@ -132,6 +133,19 @@ impl Planner {
         }
     }
 
+    /// All topics with the number of their partitions, or why that is not known right now.
+    pub(super) fn topics(&self, timeout: Duration) -> Result<BTreeMap<String, Result<usize, Unanswered>>, Unanswered> {
+        let metadata = self.consumer.fetch_metadata(None, timeout).map_err(|error| self.unanswered(error))?;
+        let counts = metadata.topics().iter().map(|topic| {
+            let count = match topic.error().map(RDKafkaErrorCode::from) {
+                None => Ok(topic.partitions().len()),
+                Some(code) => Err(Unanswered { why: code.to_string(), code: Some(code), cause: None }),
+            };
+            (topic.name().to_string(), count)
+        });
+        Ok(counts.collect())
+    }
+
     /// The offset after the last record of each partition, in one round trip. `None` for a partition whose leader did
     /// not answer, with the reason of the first of them.
     pub(super) fn ends(&self, of: &[TopicPartition], timeout: Duration) -> Result<Offsets, Unanswered> {
@@ -143,8 +157,26 @@ impl Planner {
         self.offsets(of, Offset::Beginning, timeout)
     }
 
+    /// The offset of the first record of each partition that is as young as a time; `None` if there is none. Otherwise
+    /// as `ends`.
+    pub(super) fn at_times(&self, of: &[(TopicPartition, Time)], timeout: Duration) -> Result<Offsets, Unanswered> {
+        let (of, times): (Vec<_>, Vec<_>) = of.iter().cloned().unzip();
+        // The next whole millisecond; before 1970 numbers have other meanings.
+        let millis = |time: Time| time.as_micros().saturating_add(999).div_euclid(1000).max(0);
+        let millis = times.into_iter().map(|time| Offset::Offset(millis(time)));
+        self.offsets_for(&of, list(of.iter().zip(millis)), timeout)
+    }
+
     fn offsets(&self, of: &[TopicPartition], which: Offset, timeout: Duration) -> Result<Offsets, Unanswered> {
-        let times = list(of.iter().map(|partition| (partition, which)));
+        self.offsets_for(of, list(of.iter().map(|partition| (partition, which))), timeout)
+    }
+
+    fn offsets_for(
+        &self,
+        of: &[TopicPartition],
+        times: TopicPartitionList,
+        timeout: Duration,
+    ) -> Result<Offsets, Unanswered> {
         let found = self.consumer.offsets_for_times(times, timeout).map_err(|error| self.unanswered(error))?;
         Ok(read(of, &found))
     }
@@ -181,12 +213,24 @@ impl Planner {
 
     /// What tells one cluster from another: its id, or the addresses if it has told none.
     pub(super) fn cluster(&self, timeout: Duration) -> String {
-        self.consumer.client().fetch_cluster_id(timeout).unwrap_or_else(|| self.brokers.clone())
+        match self.consumer.client().fetch_cluster_id(timeout) {
+            Some(id) => format!("cluster {id}"),
+            None => self.brokers.clone(),
+        }
     }
 
     /// The last thing that went wrong with the connections, since it was last asked.
     pub(super) fn take_error(&self) -> Option<String> {
         take_error(&self.consumer)
+    }
+
+    /// The offsets of an answer that has to be complete.
+    pub(super) fn complete(&self, what: &str, answer: Result<Offsets, Unanswered>) -> Result<Vec<Option<i64>>> {
+        let answer = answer.map_err(|unanswered| unanswered.error(&format!("{what} (brokers {})", self.brokers)))?;
+        match answer.problem {
+            None => Ok(answer.offsets),
+            Some(why) => Err(Error::new(ErrorKind::Input, format!("{what} (brokers {}): {why}", self.brokers))),
+        }
     }
 
     fn unanswered(&self, error: KafkaError) -> Unanswered {

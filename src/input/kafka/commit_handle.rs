@@ -1,12 +1,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, SendError, Sender, bounded};
 
-use super::committer::Request;
+use super::committer::{OwnThread, Request};
 use super::offset_range::OffsetRange;
 use super::topic_partition::TopicPartition;
 use crate::error::{Error, ErrorKind, Result, guarded};
@@ -72,7 +71,7 @@ struct Stream {
     name: String,
     partitions: HashSet<TopicPartition>,
     requests: Sender<Request>,
-    committer: Option<ThreadId>,
+    committer: OwnThread,
     patience: Duration,
 }
 
@@ -133,7 +132,7 @@ impl CommitHandle {
         let (name, patience) = {
             let link = self.link();
             let stream = link.stream()?;
-            if stream.committer == Some(thread::current().id()) {
+            if stream.committer.is_current() {
                 let message = format!(
                     "{}: a callback of a commit cannot wait for another commit, which it holds up: use `commit_async`",
                     stream.name
@@ -179,7 +178,7 @@ impl CommitHandle {
         &self,
         stream: &str,
         requests: Sender<Request>,
-        committer: Option<ThreadId>,
+        committer: OwnThread,
         patience: Duration,
     ) -> Result<()> {
         let mut link = self.link();
@@ -196,9 +195,9 @@ impl CommitHandle {
     }
 
     /// Says which partitions the stream reads besides those it was told of.
-    pub(super) fn add(&self, partitions: &[TopicPartition]) {
+    pub(super) fn add<'p>(&self, partitions: impl IntoIterator<Item = &'p TopicPartition>) {
         if let Link::Running(stream) = &mut *self.link() {
-            stream.partitions.extend(partitions.iter().cloned());
+            stream.partitions.extend(partitions.into_iter().cloned());
         }
     }
 
@@ -290,5 +289,181 @@ impl Drop for Asked {
         if let Err(panicked) = self.tell(Err(ended)) {
             tracing::warn!(error = %panicked, "a callback panicked when it was told that the stream has ended");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::kafka::committer::tests::{PATIENCE, Stage, refused};
+    use crossbeam_channel::{Receiver, unbounded};
+
+    fn range(partition: i32, until: i64) -> OffsetRange {
+        OffsetRange { topic: "a".into(), partition, from: 0, until }
+    }
+
+    /// A handle for partitions 0 and 1, and the committer behind it.
+    fn connected() -> (CommitHandle, Stage) {
+        let (handle, stage) = (CommitHandle::new(), Stage::new(PATIENCE));
+        connect(&handle, &stage, "kafka a").unwrap();
+        handle.add(&[TopicPartition::new("a", 0), TopicPartition::new("a", 1)]);
+        (handle, stage)
+    }
+
+    fn connect(handle: &CommitHandle, stage: &Stage, name: &str) -> Result<()> {
+        handle.connect(name, stage.committer.requests(), stage.committer.thread(), PATIENCE)
+    }
+
+    /// Asks, and passes on what the callback hears.
+    fn ask(handle: &CommitHandle, ranges: &[OffsetRange]) -> Receiver<String> {
+        let (send, heard) = unbounded();
+        let callback = move |offsets: &[(TopicPartition, i64)], outcome: Result<()>| {
+            let offsets: Vec<String> =
+                offsets.iter().map(|(partition, offset)| format!("{partition}: {offset}")).collect();
+            let outcome = outcome.map_or_else(|error| error.to_string(), |()| "ok".to_string());
+            send.send(format!("{} {outcome}", offsets.join(", "))).unwrap();
+        };
+        handle.commit_async_with(ranges, callback).unwrap();
+        heard
+    }
+
+    fn hears(heard: &Receiver<String>) -> String {
+        heard.recv_timeout(PATIENCE).unwrap()
+    }
+
+    #[test]
+    fn the_highest_end_wins_and_every_callback_runs() {
+        let (handle, stage) = connected();
+        let first = ask(&handle, &[range(0, 1)]);
+        stage.is_asked_for("a/0: 1");
+        // These wait for the first, and go together.
+        let second = ask(&handle, &[range(0, 5), range(1, 2), range(0, 3)]);
+        let third = ask(&handle, &[range(0, 4), range(1, 7)]);
+        stage.answers(Ok(()));
+        stage.is_asked_for("a/0: 5, a/1: 7");
+        assert_eq!(hears(&first), "a/0: 1 ok");
+        stage.answers(Ok(()));
+        assert_eq!(hears(&second), "a/0: 5, a/1: 2 ok");
+        assert_eq!(hears(&third), "a/0: 4, a/1: 7 ok");
+        // The place does not move backwards, and nothing has to be done for that.
+        assert_eq!(hears(&ask(&handle, &[range(0, 4)])), "a/0: 4 ok");
+        handle.commit_sync(&[range(1, 7), range(0, 5)]).unwrap();
+        handle.disconnect();
+        stage.stop();
+    }
+
+    #[test]
+    fn a_rewind_moves_backwards() {
+        let (handle, stage) = connected();
+        stage.answers(Ok(()));
+        handle.commit_sync(&[range(0, 5)]).unwrap();
+        stage.is_asked_for("a/0: 5");
+        stage.answers(Ok(()));
+        handle.rewind(&[(TopicPartition::new("a", 0), 2)]).unwrap();
+        stage.is_asked_for("a/0: 2");
+        stage.answers(Ok(()));
+        handle.commit_sync(&[range(0, 3)]).unwrap();
+        stage.is_asked_for("a/0: 3");
+        handle.disconnect();
+        stage.stop();
+    }
+
+    #[test]
+    fn whoever_hears_of_a_failure_deals_with_it() {
+        let (handle, stage) = connected();
+        stage.answers(refused());
+        let failed = "kafka a: the script could not commit its offsets a/0: 5: not allowed; after a restart what \
+                      follows the last commit is read again";
+        assert_eq!(hears(&ask(&handle, &[range(0, 5)])), format!("a/0: 5 {failed}"));
+        stage.is_asked_for("a/0: 5");
+        stage.answers(refused());
+        assert_eq!(handle.commit_sync(&[range(0, 5)]).unwrap_err().to_string(), failed);
+        stage.is_asked_for("a/0: 5");
+        // The stream goes on, and what was refused is not asked for again by itself.
+        stage.answers(Ok(()));
+        handle.commit_sync(&[range(1, 1)]).unwrap();
+        stage.is_asked_for("a/1: 1");
+        // Nobody hears of this one.
+        stage.answers(refused());
+        handle.commit_async(&[range(0, 5)]).unwrap();
+        stage.fails_with(failed);
+    }
+
+    #[test]
+    fn a_callback_may_ask_and_not_wait() {
+        let (handle, stage) = connected();
+        let (send, heard) = unbounded();
+        let again = handle.clone();
+        let callback = move |_: &[_], outcome: Result<()>| {
+            outcome.unwrap();
+            again.commit_async(&[range(1, 1)]).unwrap();
+            send.send(again.commit_sync(&[range(1, 2)]).unwrap_err().to_string()).unwrap();
+        };
+        stage.answers(Ok(()));
+        stage.answers(Ok(()));
+        handle.commit_async_with(&[range(0, 1)], callback).unwrap();
+        assert_eq!(
+            hears(&heard),
+            "kafka a: a callback of a commit cannot wait for another commit, which it holds up: use `commit_async`"
+        );
+        stage.is_asked_for("a/0: 1");
+        stage.is_asked_for("a/1: 1");
+        handle.disconnect();
+        stage.stop();
+    }
+
+    #[test]
+    fn a_callback_that_panics_stops_the_stream_and_the_others_are_told() {
+        let (handle, stage) = connected();
+        handle.commit_async_with(&[range(0, 1)], |_, _| panic!("no luck")).unwrap();
+        stage.is_asked_for("a/0: 1");
+        let second = ask(&handle, &[range(0, 2)]);
+        stage.answers(Ok(()));
+        stage.fails_with("kafka a: the callback of a commit panicked: no luck");
+        let ended = "kafka a: the stream has failed or stopped, and commits nothing any more";
+        assert_eq!(hears(&second), format!("a/0: 2 {ended}"));
+        drop(stage);
+        assert_eq!(handle.commit_async(&[range(0, 3)]).unwrap_err().to_string(), ended);
+        assert_eq!(handle.commit_sync(&[range(0, 3)]).unwrap_err().to_string(), ended);
+    }
+
+    #[test]
+    fn a_handle_is_of_one_stream_while_that_runs() {
+        let handle = CommitHandle::new();
+        let error = handle.commit_async(&[range(0, 1)]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::State);
+        assert_eq!(
+            error.to_string(),
+            "a commit before the stream has started, or its handle was not given to `KafkaParams::commit_manually`"
+        );
+        let stage = Stage::new(PATIENCE);
+        connect(&handle, &stage, "kafka a").unwrap();
+        handle.add(&[TopicPartition::new("a", 0)]);
+        let error = handle.commit_sync(&[range(0, 1), range(3, 1)]).unwrap_err();
+        assert_eq!(error.to_string(), "kafka a: a/3 cannot be committed, since the stream does not read it");
+        assert_eq!(
+            connect(&handle, &stage, "kafka b").unwrap_err().to_string(),
+            "the commit handle of kafka b belongs to kafka a, which runs: make one for each stream"
+        );
+        handle.disconnect();
+        let error = handle.commit_sync(&[range(0, 1)]).unwrap_err();
+        assert_eq!(error.to_string(), "kafka a: a commit after the stream was stopped");
+        connect(&handle, &stage, "kafka b").unwrap();
+        handle.disconnect();
+        stage.stop();
+    }
+
+    #[test]
+    fn a_stop_delivers_what_was_asked_for_before() {
+        let (handle, stage) = connected();
+        let first = ask(&handle, &[range(0, 1)]);
+        stage.is_asked_for("a/0: 1");
+        let second = ask(&handle, &[range(0, 2)]);
+        handle.disconnect();
+        stage.answers(Ok(()));
+        stage.answers(Ok(()));
+        stage.committer.stop(PATIENCE).unwrap();
+        assert_eq!(hears(&first), "a/0: 1 ok");
+        assert_eq!(hears(&second), "a/0: 2 ok");
     }
 }

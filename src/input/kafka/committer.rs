@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::ThreadId;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
@@ -60,6 +60,18 @@ struct Shared {
     /// Nobody waits any longer.
     abandoned: AtomicBool,
     attempt: Mutex<Attempt>,
+    thread: OwnThread,
+}
+
+/// The thread of a committer.
+#[derive(Clone, Default)]
+pub(super) struct OwnThread(Arc<OnceLock<ThreadId>>);
+
+impl OwnThread {
+    /// Whether the caller runs on it.
+    pub(super) fn is_current(&self) -> bool {
+        self.0.get() == Some(&thread::current().id())
+    }
 }
 
 /// What is being committed.
@@ -90,6 +102,7 @@ impl Committer {
             refreshed: clock.now(),
             committed,
             wanted: BTreeMap::new(),
+            done: Arc::default(),
             waiting: Vec::new(),
             is_answered: true,
             max_outage,
@@ -98,6 +111,7 @@ impl Committer {
         };
         let body = move || {
             let shared = Arc::clone(&work.shared);
+            shared.thread.0.get_or_init(|| thread::current().id());
             let outcome = work.run(&incoming);
             // Told before the store goes, which can take time. There is room for the one message.
             let _ = done.send(outcome.clone());
@@ -119,8 +133,8 @@ impl Committer {
     }
 
     /// The thread on which stores and callbacks run.
-    pub(super) fn thread(&self) -> Option<ThreadId> {
-        self.thread.id()
+    pub(super) fn thread(&self) -> OwnThread {
+        self.shared.thread.clone()
     }
 
     /// Commits what was asked for, and ends. Takes at most `timeout`. All other senders of requests have to be gone.
@@ -157,7 +171,9 @@ struct Work {
     committed: BTreeMap<TopicPartition, i64>,
     /// What it is to have, where that is something else.
     wanted: BTreeMap<TopicPartition, i64>,
-    /// Who waits for the outcome of that.
+    /// Up to where the stream is done, as it was told last.
+    done: Positions,
+    /// Who waits for the outcome of what is wanted.
     waiting: Vec<Asked>,
     /// Whether somebody hears of the outcome for all that is wanted.
     is_answered: bool,
@@ -199,7 +215,13 @@ impl Work {
         }
         if let Some(Progress { partitions, positions }) = newest {
             self.is_answered = false;
-            self.wanted.extend(partitions.iter().cloned().zip(positions.iter().copied()));
+            for (n, (partition, position)) in partitions.iter().zip(positions.iter()).enumerate() {
+                // Few of many have moved, and a failure to commit the others would have ended the stream.
+                if self.done.get(n) != Some(position) {
+                    self.wanted.insert(partition.clone(), *position);
+                }
+            }
+            self.done = positions;
         }
     }
 
@@ -266,7 +288,7 @@ impl Work {
         Ok(())
     }
 
-    fn attempt(&self) -> std::sync::MutexGuard<'_, Attempt> {
+    fn attempt(&self) -> MutexGuard<'_, Attempt> {
         self.shared.attempt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -320,4 +342,178 @@ fn show(offsets: &[(TopicPartition, i64)]) -> String {
         let _ = write!(text, " and {} more", offsets.len() - SHOWN);
     }
     text
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::input::kafka) const PATIENCE: Duration = Duration::from_secs(60);
+
+    type Outcome = Result<(), CommitError>;
+
+    /// A store that waits in each commit for the test to say how it ends.
+    struct Scripted {
+        commits: Sender<String>,
+        outcomes: Receiver<Outcome>,
+    }
+
+    impl OffsetStore for Scripted {
+        fn name(&self) -> String {
+            "the script".to_string()
+        }
+
+        fn load(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>> {
+            Ok(vec![None; partitions.len()])
+        }
+
+        fn commit(&self, offsets: &[(TopicPartition, i64)]) -> Outcome {
+            // The test may have gone.
+            let _ = self.commits.send(show(offsets));
+            self.outcomes.recv().unwrap_or(Ok(()))
+        }
+    }
+
+    /// A committer over such a store.
+    pub(in crate::input::kafka) struct Stage {
+        pub(in crate::input::kafka) committer: Committer,
+        commits: Receiver<String>,
+        outcomes: Sender<Outcome>,
+        errors: Receiver<Error>,
+    }
+
+    pub(in crate::input::kafka) fn temporary() -> Outcome {
+        Err(CommitError::Temporary(Error::new(ErrorKind::Input, "the disk is full")))
+    }
+
+    pub(in crate::input::kafka) fn refused() -> Outcome {
+        Err(Error::new(ErrorKind::Input, "not allowed").into())
+    }
+
+    impl Stage {
+        /// The stream has started at offset 0 of `a/0`.
+        pub(in crate::input::kafka) fn new(max_outage: Duration) -> Self {
+            let (send, commits) = unbounded();
+            let (outcomes, outcome) = unbounded();
+            let (failed, errors) = unbounded();
+            let store = Arc::new(Scripted { commits: send, outcomes: outcome });
+            let committed = BTreeMap::from([(TopicPartition::new("a", 0), 0)]);
+            let on_error: OnError = Arc::new(move |error| failed.send(error).unwrap());
+            let committer = Committer::start("kafka a", store, committed, max_outage, &on_error).unwrap();
+            Stage { committer, commits, outcomes, errors }
+        }
+
+        fn done(&self, positions: &[i64]) {
+            let partitions = (0..).zip(positions).map(|(partition, _)| TopicPartition::new("a", partition)).collect();
+            self.committer.done(Progress { partitions, positions: positions.into() });
+        }
+
+        /// Waits until the store is asked for these offsets.
+        #[track_caller]
+        pub(in crate::input::kafka) fn is_asked_for(&self, offsets: &str) {
+            assert_eq!(self.commits.recv_timeout(PATIENCE).unwrap(), offsets);
+        }
+
+        pub(in crate::input::kafka) fn answers(&self, outcome: Outcome) {
+            self.outcomes.send(outcome).unwrap();
+        }
+
+        #[track_caller]
+        pub(in crate::input::kafka) fn fails_with(&self, message: &str) {
+            assert_eq!(self.errors.recv_timeout(PATIENCE).unwrap().to_string(), message);
+        }
+
+        pub(in crate::input::kafka) fn stop(self) {
+            let Stage { committer, commits, outcomes, errors } = self;
+            committer.stop(PATIENCE).unwrap();
+            drop(outcomes);
+            assert_eq!(commits.try_iter().collect::<Vec<_>>(), [""; 0]);
+            assert!(errors.try_recv().is_err());
+        }
+    }
+
+    #[test]
+    fn of_positions_that_pile_up_the_newest_are_committed() {
+        let stage = Stage::new(PATIENCE);
+        stage.done(&[1]);
+        stage.is_asked_for("a/0: 1");
+        (2..9).for_each(|position| stage.done(&[position]));
+        stage.answers(Ok(()));
+        stage.is_asked_for("a/0: 8");
+        stage.answers(Ok(()));
+        // Nothing has changed.
+        stage.done(&[8]);
+        stage.stop();
+    }
+
+    #[test]
+    fn partitions_are_added_and_only_what_changed_is_committed() {
+        let stage = Stage::new(PATIENCE);
+        for (positions, committed) in
+            [(&[1][..], "a/0: 1"), (&[1, 4], "a/1: 4"), (&[2, 4, 7], "a/0: 2, a/2: 7"), (&[3, 5, 7], "a/0: 3, a/1: 5")]
+        {
+            stage.done(positions);
+            stage.is_asked_for(committed);
+            stage.answers(Ok(()));
+        }
+        stage.stop();
+    }
+
+    #[test]
+    fn a_temporary_failure_is_tried_again_with_what_is_newest() {
+        let stage = Stage::new(PATIENCE);
+        stage.done(&[1]);
+        stage.is_asked_for("a/0: 1");
+        stage.answers(temporary());
+        stage.is_asked_for("a/0: 1");
+        stage.done(&[2, 1]);
+        stage.answers(temporary());
+        stage.is_asked_for("a/0: 2, a/1: 1");
+        stage.answers(Ok(()));
+        stage.stop();
+    }
+
+    #[test]
+    fn a_failure_that_lasts_or_is_final_fails_the_stream() {
+        let stage = Stage::new(Duration::ZERO);
+        stage.done(&[1]);
+        stage.answers(temporary());
+        stage.fails_with(
+            "kafka a: the script could not commit its offsets a/0: 1: the disk is full; after a restart what follows \
+             the last commit is read again",
+        );
+        let stage = Stage::new(PATIENCE);
+        let many: Vec<i64> = (1..=10).collect();
+        stage.done(&many);
+        stage.answers(refused());
+        stage.fails_with(
+            "kafka a: the script could not commit its offsets a/0: 1, a/1: 2, a/2: 3, a/3: 4, a/4: 5, a/5: 6, a/6: 7, \
+             a/7: 8 and 2 more: not allowed; after a restart what follows the last commit is read again",
+        );
+    }
+
+    #[test]
+    fn a_stop_commits_what_is_left_and_returns_its_error() {
+        let stage = Stage::new(PATIENCE);
+        stage.done(&[1]);
+        stage.answers(temporary());
+        stage.answers(refused());
+        let error = stage.committer.stop(PATIENCE).unwrap_err();
+        assert!(error.to_string().contains("a/0: 1: not allowed"), "{error}");
+        assert!(stage.errors.try_recv().is_err(), "told once");
+    }
+
+    #[test]
+    fn a_stop_does_not_wait_for_a_store_that_hangs() {
+        let stage = Stage::new(PATIENCE);
+        stage.done(&[1]);
+        stage.is_asked_for("a/0: 1");
+        let error = stage.committer.stop(Duration::from_millis(20)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "kafka a: the script could not commit its offsets a/0: 1: it has not answered within 20ms; after a restart \
+             what follows the last commit is read again"
+        );
+        drop(stage.outcomes);
+    }
 }

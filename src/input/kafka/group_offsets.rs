@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
@@ -45,23 +45,34 @@ impl GroupOffsets {
         GroupOffsets { planner, timeout, mark, clock, seen: Mutex::new(seen) }
     }
 
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Fails if somebody else has committed.
-    fn look(&self, offsets: &[(TopicPartition, i64)], seen: &Seen) -> Result<(), CommitError> {
+    fn look(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), CommitError> {
         let partitions: Vec<TopicPartition> = offsets.iter().map(|(partition, _)| partition.clone()).collect();
         let found = self.planner.committed(&partitions, self.timeout).map_err(|unanswered| {
             let is_temporary = unanswered.code.is_some_and(is_temporary);
             let error = unanswered.error("it could not be looked who else commits");
             if is_temporary { CommitError::Temporary(error) } else { CommitError::Refused(error) }
         })?;
+        let seen = self.seen();
         for (partition, found) in partitions.iter().zip(found) {
             // Nothing at all: it was deleted or has expired, and nobody's place is overwritten.
             let Some(found) = found else { continue };
             let before = seen.before.get(partition).and_then(Option::as_ref);
             if *found.metadata != *self.mark.as_bytes() && before != Some(&found) {
-                return Err(CommitError::Refused(self.somebody_else(partition, &found, seen)));
+                return Err(CommitError::Refused(self.somebody_else(partition, &found, &seen)));
             }
         }
         Ok(())
+    }
+
+    /// The next commit looks, however long ago the last one did.
+    #[cfg(test)]
+    pub(super) fn look_at_once(&self) {
+        self.seen().looked = Time::ZERO;
     }
 
     #[cold]
@@ -114,24 +125,25 @@ impl OffsetStore for GroupOffsets {
             unanswered.error(&format!("the committed offsets of group {group} cannot be read (brokers {brokers})"))
         })?;
         let offsets = found.iter().map(|found| found.as_ref().map(|found| found.offset)).collect();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen();
         seen.looked = self.clock.now();
         seen.before.extend(partitions.iter().cloned().zip(found));
         Ok(offsets)
     }
 
     fn commit(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), CommitError> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
-        if now - seen.looked >= LOOK {
-            self.look(offsets, &seen)?;
-            seen.looked = now;
+        // Brokers are asked without the lock, or whoever loads would wait for their answer to somebody else.
+        let looked = self.seen().looked;
+        if now - looked >= LOOK {
+            self.look(offsets)?;
+            self.seen().looked = now;
         }
         let each = offsets.iter().map(|(partition, offset)| (partition, *offset));
         let mut commit = self.planner.commit(each, &self.mark).map_err(|code| self.error(code))?;
         let outcome = commit.outcome(self.timeout).unwrap_or(Err(RDKafkaErrorCode::OperationTimedOut));
         outcome.map_err(|code| self.error(code))?;
-        seen.sent.extend(offsets.iter().cloned());
+        self.seen().sent.extend(offsets.iter().cloned());
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use super::offset_store::OffsetStore;
 use super::undecodable::Undecodable;
 use crate::brokers::check_settings;
 use crate::error::{Error, ErrorKind, Result};
+use crate::time::Time;
 
 /// Where a stream starts in a partition for which its group has committed no offset: Kafka's `auto.offset.reset`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -20,6 +21,9 @@ pub enum AutoOffsetReset {
     /// At the records that arrive from now on. The default, as it is Kafka's.
     #[default]
     Latest,
+    /// At the first record whose timestamp is this or later, or at the end if there is none. As Kafka's `by_duration`
+    /// (KIP-1106), with a time instead of an age.
+    AtTime(Time),
     /// Nowhere: the stream does not start.
     None,
 }
@@ -49,6 +53,8 @@ pub struct KafkaParams {
     pub(super) start_timeout: Duration,
     pub(super) planning_timeout: Duration,
     pub(super) max_outage: Duration,
+    pub(super) discovery_interval: Duration,
+    pub(super) fail_on_data_loss: bool,
     pub(super) headers: bool,
     pub(super) max_records_per_task: Option<u64>,
     pub(super) rates: PartitionRates,
@@ -115,6 +121,8 @@ impl KafkaParams {
             start_timeout: Duration::from_secs(10),
             planning_timeout: Duration::from_secs(1),
             max_outage: Duration::from_secs(120),
+            discovery_interval: Duration::from_secs(5),
+            fail_on_data_loss: true,
             headers: true,
             max_records_per_task: None,
             store: None,
@@ -174,6 +182,26 @@ impl KafkaParams {
     #[must_use]
     pub fn max_outage(mut self, limit: Duration) -> Self {
         self.max_outage = limit;
+        self
+    }
+
+    /// How often the stream looks for new topics and partitions, and for those that are gone. 5 s unless set. A look
+    /// takes a round trip to a broker, before a batch is planned.
+    #[must_use]
+    pub fn discovery_interval(mut self, interval: Duration) -> Self {
+        self.discovery_interval = interval;
+        self
+    }
+
+    /// Whether records that are lost before they were read fail the stream: those that retention deletes, those of a
+    /// log that was truncated, a topic that is deleted. True unless set, as in Spark's structured streams.
+    ///
+    /// If false, the stream goes on with what there is: after a deletion with the oldest record, after a truncation at
+    /// the end of the log, without a partition that is gone. What was lost is reported as
+    /// [`Event::DataLost`](crate::Event::DataLost) and in the log.
+    #[must_use]
+    pub fn fail_on_data_loss(mut self, fail: bool) -> Self {
+        self.fail_on_data_loss = fail;
         self
     }
 
@@ -321,35 +349,6 @@ impl std::fmt::Debug for KafkaParams {
     }
 }
 
-/// Which records a stream reads.
-///
-/// # Examples
-///
-/// ```
-/// use tidemill::kafka::Subscription;
-///
-/// let clicks_and_views = Subscription::topics(["clicks", "views"]);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subscription {
-    /// In order, each once.
-    topics: Vec<String>,
-}
-
-impl Subscription {
-    /// All partitions of these topics. They have to exist when the context starts.
-    pub fn topics<S: Into<String>>(topics: impl IntoIterator<Item = S>) -> Self {
-        let mut topics: Vec<String> = topics.into_iter().map(Into::into).collect();
-        topics.sort();
-        topics.dedup();
-        Subscription { topics }
-    }
-
-    pub(super) fn topic_names(&self) -> &[String] {
-        &self.topics
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -397,10 +396,5 @@ mod tests {
     fn debug_does_not_show_passwords() {
         let shown = format!("{:?}", KafkaParams::new("b:1").set("sasl.password", "secret"));
         assert!(shown.contains("sasl.password") && !shown.contains("secret"), "{shown}");
-    }
-
-    #[test]
-    fn topics_are_in_order_and_once() {
-        assert_eq!(Subscription::topics(["b", "a", "b"]).topic_names(), ["a", "b"]);
     }
 }

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,40 +16,38 @@ use crate::input::{Claim, SourceContext};
 pub(super) struct Place {
     stream: String,
     store: Arc<dyn OffsetStore>,
-    /// Of the brokers at which the offsets mean something.
-    brokers: String,
+    /// In which Kafka cluster the store is, if it is there.
+    cluster: String,
     commits: Commits,
     start_timeout: Duration,
     max_outage: Duration,
     context: SourceContext,
     /// That no other stream of the context commits for the same partitions.
-    claims: Vec<Claim>,
+    claims: BTreeMap<TopicPartition, Claim>,
     committer: Option<Committer>,
 }
 
 impl Place {
     /// The place of a stream that starts. Takes the store of the parameters, so that it goes with the stream.
-    pub(super) fn new(
-        stream: &str,
-        params: &mut KafkaParams,
-        planner: &Arc<Planner>,
-        context: &SourceContext,
-    ) -> Result<Self> {
-        let store = match params.store.take() {
-            Some(store) => store,
-            None => Arc::new(GroupOffsets::new(Arc::clone(planner), params.start_timeout)),
+    pub(super) fn new(stream: &str, params: &mut KafkaParams, planner: &Arc<Planner>, context: &SourceContext) -> Self {
+        let (store, cluster): (Arc<dyn OffsetStore>, _) = match params.store.take() {
+            Some(store) => (store, String::new()),
+            None => {
+                let store = GroupOffsets::new(Arc::clone(planner), params.start_timeout);
+                (Arc::new(store), format!(" at {}", planner.cluster(params.start_timeout)))
+            }
         };
-        Ok(Place {
+        Place {
             stream: stream.to_string(),
             store,
-            brokers: planner.cluster(params.start_timeout),
+            cluster,
             commits: params.commits.clone(),
             start_timeout: params.start_timeout,
             max_outage: params.max_outage,
             context: context.clone(),
-            claims: Vec::new(),
+            claims: BTreeMap::new(),
             committer: None,
-        })
+        }
     }
 
     /// What the store is called in errors.
@@ -71,9 +70,6 @@ impl Place {
             );
             return Err(Error::new(ErrorKind::Input, message));
         }
-        if let Commits::Manually(handle) = &self.commits {
-            handle.add(partitions);
-        }
         Ok(offsets)
     }
 
@@ -83,38 +79,47 @@ impl Place {
         }
         let store = self.store.name();
         for partition in partitions {
-            let what = format!("{partition} in {store} ({})", self.brokers);
-            let claim = self.context.claim(what, &self.stream).map_err(|taken| {
-                let message = format!(
-                    "{} and {} keep their place in {partition} both in {store}, and would overwrite each other's: give \
-                     each stream a group id, or an offset store, of its own",
-                    taken.by, self.stream
-                );
+            let Entry::Vacant(new) = self.claims.entry(partition.clone()) else { continue };
+            let what = format!("the place in {partition} that {store} keeps{}", self.cluster);
+            new.insert(self.context.claim(what, &self.stream).map_err(|taken| {
+                let message = format!("{taken}: give each stream a group id, or an offset store, of its own");
                 Error::new(ErrorKind::Config, message)
-            })?;
-            self.claims.push(claim);
+            })?);
         }
         Ok(())
     }
 
-    /// Begins to commit. Where nothing was kept, that is where the stream starts: a program that fails before its first
-    /// batch is done then starts again at the same records. It also shows early if the stream may not commit.
-    pub(super) fn begin(&mut self, partitions: &[TopicPartition], kept: &[Option<i64>], starts: &[i64]) -> Result<()> {
+    /// Begins to commit for partitions, each with its start, of which `kept` was loaded. Where nothing was kept, that is
+    /// where the stream starts: a program that fails before its first batch is done then starts again at the same
+    /// records. It also shows early if the stream may not commit.
+    pub(super) fn join(&mut self, joining: &[(TopicPartition, i64)], kept: &[Option<i64>]) -> Result<()> {
         if matches!(self.commits, Commits::Never) {
             return Ok(());
         }
-        let each = || partitions.iter().cloned().zip(starts.iter().copied());
-        let new: Vec<_> = each().zip(kept).filter(|(_, kept)| kept.is_none()).map(|(start, _)| start).collect();
+        let new: Vec<_> =
+            joining.iter().zip(kept).filter(|(_, kept)| kept.is_none()).map(|(new, _)| new.clone()).collect();
         if !new.is_empty() {
             committer::commit_now(&*self.store, &new, self.start_timeout)?;
         }
+        if self.committer.is_none() {
+            // A stream that was told to start elsewhere moves its place with its first batch, be it backwards.
+            let is_committed =
+                |(start, kept): &(&(TopicPartition, i64), &Option<i64>)| kept.is_none_or(|kept| kept == start.1);
+            self.begin(joining.iter().zip(kept).filter(is_committed).map(|(start, _)| start.clone()).collect())?;
+        }
+        if let Commits::Manually(handle) = &self.commits {
+            handle.add(joining.iter().map(|(partition, _)| partition));
+        }
+        Ok(())
+    }
+
+    /// Starts the committer, with what is committed.
+    fn begin(&mut self, committed: BTreeMap<TopicPartition, i64>) -> Result<()> {
         let failing = self.context.clone();
         let fail: OnError = Arc::new(move |error| failing.fail(error));
-        let known: BTreeMap<_, _> = each().collect();
-        let committer = Committer::start(&self.stream, Arc::clone(&self.store), known, self.max_outage, &fail)?;
+        let committer = Committer::start(&self.stream, Arc::clone(&self.store), committed, self.max_outage, &fail)?;
         if let Commits::Manually(handle) = &self.commits {
             handle.connect(&self.stream, committer.requests(), committer.thread(), self.max_outage)?;
-            handle.add(partitions);
         }
         self.committer = Some(committer);
         Ok(())

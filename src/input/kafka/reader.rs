@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::mem::take;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use super::topic_partition::TopicPartition;
 use super::undecodable::LeftOut;
 use crate::dataset::{Emitter, ReadPartition};
 use crate::error::{Error, ErrorKind, Result};
+use crate::input::SourceContext;
 
 /// How many messages are taken from librdkafka at a time: enough to make the call cheap, few enough for the cache.
 const MESSAGES: usize = 512;
@@ -42,18 +43,27 @@ const MOST_SET_ASIDE: i64 = 16;
 /// Reads the records of ranges. Every partition is read from its start offset on, one range after the other, so that
 /// librdkafka can fetch ahead of the batches; only a range that is read again seeks.
 pub(super) struct Reader {
-    /// `None` once the stream was stopped: batches that are kept must not keep the connection.
-    consumer: Mutex<Option<Arc<BaseConsumer<Events>>>>,
+    /// `None` once the stream was stopped: batches that are kept must not keep the connections.
+    clients: Mutex<Option<Clients>>,
     slots: Mutex<Vec<Arc<Slot>>>,
-    planner: Weak<Planner>,
     brokers: String,
     max_idle: Duration,
+    fail_on_data_loss: bool,
+    context: SourceContext,
     closed: AtomicBool,
+}
+
+#[derive(Clone)]
+struct Clients {
+    consumer: Arc<BaseConsumer<Events>>,
+    planner: Arc<Planner>,
 }
 
 /// One partition. It is read by one task at a time.
 pub(super) struct Slot {
     partition: TopicPartition,
+    /// The offset at which there is nothing more to read for anyone.
+    last: Option<i64>,
     lane: Mutex<Option<Lane>>,
     /// Which thread reads, and how many ranges inside each other.
     reading: Mutex<Option<(ThreadId, usize)>>,
@@ -83,8 +93,9 @@ impl Reader {
     pub(super) fn new(
         config: &ClientConfig,
         partitions: usize,
-        planner: &Arc<Planner>,
+        planner: Arc<Planner>,
         params: &KafkaParams,
+        context: &SourceContext,
     ) -> Result<Self> {
         let mut config = config.clone();
         // What is not there any more is an error with a name, not a jump.
@@ -93,28 +104,23 @@ impl Reader {
             // librdkafka counts each queue by itself.
             config.set(QUEUED, (QUEUED_KBYTES / partitions.max(1)).max(QUEUED_KBYTES_EACH).to_string());
         }
+        let brokers = planner.brokers().to_string();
+        let clients = Clients { consumer: client::create(&config)?, planner };
         Ok(Reader {
-            consumer: Mutex::new(Some(client::create(&config)?)),
+            clients: Mutex::new(Some(clients)),
             slots: Mutex::default(),
-            planner: Arc::downgrade(planner),
-            brokers: planner.brokers().to_string(),
+            brokers,
             max_idle: params.max_outage,
+            fail_on_data_loss: params.fail_on_data_loss,
+            context: context.clone(),
             closed: AtomicBool::new(false),
         })
     }
 
     /// Starts to fetch further partitions, each from its offset on.
     pub(super) fn add(&self, starts: &[(TopicPartition, i64)]) -> Result<Vec<Arc<Slot>>> {
-        let consumer = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
-        let consumer = consumer.as_ref().ok_or_else(stopped)?;
-        let slot = |(partition, start): &(TopicPartition, i64)| {
-            let queue = PartitionQueue::new(consumer, &partition.topic, partition.partition);
-            let queue = queue
-                .ok_or_else(|| Error::new(ErrorKind::Internal, format!("librdkafka has no queue for {partition}")))?;
-            let lane = Lane { queue, next: Some(*start), leftover: Messages::default(), aside: VecDeque::new() };
-            let (lane, partition) = (Mutex::new(Some(lane)), partition.clone());
-            Ok(Arc::new(Slot { partition, lane, reading: Mutex::default(), free: Condvar::new() }))
-        };
+        let consumer = self.clients()?.consumer;
+        let slot = |(partition, start): &(TopicPartition, i64)| Slot::new(&consumer, partition, Some(*start), None);
         let slots: Vec<_> = starts.iter().map(slot).collect::<Result<_>>()?;
         let all = client::list(starts.iter().map(|(partition, start)| (partition, Offset::Offset(*start))));
         consumer.incremental_assign(&all).map_err(|error| {
@@ -124,21 +130,42 @@ impl Reader {
         Ok(slots)
     }
 
+    /// Adds a partition that is fetched from the first read on, and not beyond `last`.
+    pub(super) fn add_up_to(&self, partition: TopicPartition, last: i64) -> Result<Arc<Slot>> {
+        let slot = Slot::new(&self.clients()?.consumer, &partition, None, Some(last))?;
+        self.slots().push(Arc::clone(&slot));
+        Ok(slot)
+    }
+
+    /// Ends fetching a partition, for good or until it is read again.
+    pub(super) fn remove(&self, slot: &Slot) {
+        let only = client::list([(&slot.partition, Offset::Invalid)].into_iter());
+        if let Ok(clients) = self.clients() {
+            if let Err(error) = clients.consumer.incremental_unassign(&only) {
+                tracing::debug!(partition = %slot.partition, %error, "librdkafka does not let go of the partition");
+            }
+        }
+    }
+
+    fn clients(&self) -> Result<Clients> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(stopped)
+    }
+
     fn slots(&self) -> MutexGuard<'_, Vec<Arc<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets librdkafka tell what it has to, without waiting.
     pub(super) fn serve(&self) {
-        if let Some(consumer) = &*self.consumer.lock().unwrap_or_else(PoisonError::into_inner) {
-            client::serve(consumer);
+        if let Ok(clients) = self.clients() {
+            client::serve(&clients.consumer);
         }
     }
 
     /// Ends reading: a task that waits fails, and so does every later one.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        drop(self.consumer.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.clients.lock().unwrap_or_else(PoisonError::into_inner).take());
         for slot in self.slots().iter() {
             // Whoever holds a lane sees the flag and closes it.
             match slot.lane.try_lock() {
@@ -227,6 +254,12 @@ impl Reader {
             _ => until,
         };
         lane.next = Some(end);
+        if slot.last.is_some_and(|last| last <= end) {
+            // What librdkafka has fetched beyond goes, too.
+            lane.next = None;
+            lane.leftover = Messages::default();
+            self.remove(slot);
+        }
         Ok((messages, end))
     }
 
@@ -244,11 +277,18 @@ impl Reader {
                 client::serve(lane.queue.consumer());
                 messages = lane.queue.consume(1, WAIT);
             }
-            if let Some((code, text)) = messages.iter().find_map(|message| message.error()) {
-                return Err(self.explain(code, text, &slot.partition, next..until));
-            }
-            if !messages.is_empty() {
-                return Ok(messages);
+            let error = messages.iter().find_map(|message| message.error());
+            match error {
+                None if !messages.is_empty() => return Ok(messages),
+                None => {}
+                Some((code, text)) => match self.recover(code, text, &slot.partition, next..until)? {
+                    Some(goes_on) => self.seek(slot, lane, goes_on)?,
+                    None => {
+                        // After an error librdkafka reads the partition no more.
+                        self.seek(slot, lane, until)?;
+                        return Ok(Messages::default());
+                    }
+                },
             }
             if self.is_closed() {
                 return Err(stopped());
@@ -280,29 +320,64 @@ impl Reader {
         if sought.is_ok() {
             return Ok(());
         }
-        // After an error like "offset out of range" librdkafka reads the partition no more, and takes no seek either.
-        consumer.incremental_unassign(&only).map_err(failed)?;
+        // After an error like "offset out of range" librdkafka reads the partition no more, and takes no seek either;
+        // nor does one that is not read yet, or not any more, of which there is nothing to let go.
+        let _ = consumer.incremental_unassign(&only);
         let again = client::list([(partition, Offset::Offset(offset))].into_iter());
         consumer.incremental_assign(&again).map_err(failed)
     }
 
-    /// Names what is behind an error that came in the place of a record.
+    /// Names what is behind an error that came in the place of a record. If it is that records are lost, and the stream
+    /// is to go on without them, returns the offset at which it does; `None` if that is behind what is wanted.
     #[cold]
-    fn explain(&self, code: RDKafkaErrorCode, text: String, partition: &TopicPartition, wanted: Range<i64>) -> Error {
-        if code == RDKafkaErrorCode::AutoOffsetReset {
-            let planner = self.planner.upgrade();
-            let start = planner.and_then(|planner| planner.beginnings(std::slice::from_ref(partition), SEEK).ok());
-            let now = match start.and_then(|start| start.offsets[0]) {
-                Some(start) if start > wanted.start => {
-                    let end = start.min(wanted.end);
-                    format!("offsets {}..{end} are gone, the log now starts at {start}", wanted.start)
-                }
-                _ => "the offsets do not exist any more".to_string(),
-            };
-            let advice = "the topic keeps its records for less time than the stream needs to read them";
-            return Error::new(ErrorKind::Input, format!("{now}: {advice}")).caused_by(text);
+    fn recover(
+        &self,
+        code: RDKafkaErrorCode,
+        text: String,
+        partition: &TopicPartition,
+        wanted: Range<i64>,
+    ) -> Result<Option<i64>> {
+        use RDKafkaErrorCode as Code;
+        let Range { start, end } = wanted;
+        if !matches!(
+            code,
+            Code::AutoOffsetReset | Code::LogTruncation | Code::UnknownTopicOrPartition | Code::UnknownPartition
+        ) {
+            return Err(Error::new(ErrorKind::Input, format!("{code}: {text}")));
         }
-        Error::new(ErrorKind::Input, format!("{code}: {text}"))
+        let only = std::slice::from_ref(partition);
+        let ask = |planner: &Planner| Some((planner.beginnings(only, SEEK).ok()?, planner.ends(only, SEEK).ok()?));
+        let log = self.clients().ok().and_then(|clients| ask(&clients.planner));
+        let log = log.and_then(|(first, last)| Some((first.offsets[0]?, last.offsets[0]?)));
+        let (lost, goes_on) = match log {
+            Some((first, _)) if first > start => {
+                let lost = format!(
+                    "offsets {start}..{} are gone, the log now starts at {first}: the topic keeps its records for less \
+                     time than the stream needs to read them",
+                    first.min(end)
+                );
+                (lost, Some(first).filter(|first| *first < end))
+            }
+            Some((_, last)) if last < end => {
+                let lost = format!(
+                    "offsets {}..{end} are gone, the log now ends at {last}: it was truncated, or the topic made anew",
+                    last.max(start)
+                );
+                // What is still there of the range has been read, or cannot be told from what came since.
+                (lost, None)
+            }
+            Some(_) if code == Code::LogTruncation => {
+                (format!("the log was truncated and has grown again, with other records ({text})"), Some(start))
+            }
+            // It is there after all.
+            Some(_) => return Ok(Some(start)),
+            None => (format!("offsets {start}..{end} do not exist any more"), None),
+        };
+        if self.fail_on_data_loss {
+            return Err(Error::new(ErrorKind::Input, lost).caused_by(text));
+        }
+        self.context.report_data_loss(format!("{partition}: {lost}"));
+        Ok(goes_on)
     }
 
     #[cold]
@@ -320,6 +395,21 @@ fn stopped() -> Error {
 }
 
 impl Slot {
+    /// The lane comes out of the queue of the partition, which has to be taken before the partition is assigned.
+    fn new(
+        consumer: &Arc<BaseConsumer<Events>>,
+        partition: &TopicPartition,
+        next: Option<i64>,
+        last: Option<i64>,
+    ) -> Result<Arc<Self>> {
+        let queue = PartitionQueue::new(consumer, &partition.topic, partition.partition);
+        let queue =
+            queue.ok_or_else(|| Error::new(ErrorKind::Internal, format!("librdkafka has no queue for {partition}")))?;
+        let lane = Lane { queue, next, leftover: Messages::default(), aside: VecDeque::new() };
+        let (lane, partition) = (Mutex::new(Some(lane)), partition.clone());
+        Ok(Arc::new(Slot { partition, last, lane, reading: Mutex::default(), free: Condvar::new() }))
+    }
+
     /// Waits until no task of another thread reads the partition: two that take turns would seek for every chunk.
     fn turn(&self) -> Turn<'_> {
         let me = thread::current().id();
@@ -428,6 +518,26 @@ pub(super) struct KafkaPartition<D> {
     /// The range that was cut into parts, if it was.
     pub(super) whole: Option<Range<i64>>,
     pub(super) decoder: Arc<D>,
+}
+
+impl<D> KafkaPartition<D> {
+    /// A range in parts of at most this many offsets.
+    pub(super) fn parts(
+        reader: &Arc<Reader>,
+        slot: &Arc<Slot>,
+        range: OffsetRange,
+        most: Option<u64>,
+        decoder: &Arc<D>,
+    ) -> Vec<KafkaPartition<D>> {
+        let offsets = range.from..range.until;
+        let parts = range.cut(most);
+        let whole = (parts.len() > 1).then_some(offsets);
+        let part = |range| {
+            let (reader, slot, decoder) = (Arc::clone(reader), Arc::clone(slot), Arc::clone(decoder));
+            KafkaPartition { reader, slot, range, whole: whole.clone(), decoder }
+        };
+        parts.into_iter().map(part).collect()
+    }
 }
 
 impl<T, D: Decoder<T>> ReadPartition<T> for KafkaPartition<D> {

@@ -8,11 +8,18 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
+use super::client::Planner;
+use super::committer::Progress;
 use super::embedded::EmbeddedBroker;
 use super::group_offsets::GroupOffsets;
+use super::place::Place;
+use super::reader::{Reader, Slot};
 use super::*;
 use crate::data::Partitions;
 use crate::exec::{MemoryStore, PoolExecutor, Runtime};
+use crate::id::StreamId;
+use crate::listener::Event;
+use crate::time::Clock;
 
 /// A started source and the context around it.
 struct Stream {
@@ -48,7 +55,11 @@ fn direct_source(subscription: Subscription, params: KafkaParams) -> DirectSourc
 }
 
 fn try_start(topics: &[&str], params: KafkaParams) -> Result<Stream> {
-    let mut source = direct_source(Subscription::topics(topics.iter().copied()), params);
+    subscribe(Subscription::topics(topics.iter().copied()), params)
+}
+
+fn subscribe(subscription: Subscription, params: KafkaParams) -> Result<Stream> {
+    let mut source = direct_source(subscription, params);
     let (context, errors) = context_of(1);
     source.start(&context)?;
     Ok(Stream { source, errors, now: 0 })
@@ -247,7 +258,7 @@ fn without_committed_offsets_the_params_say_where_to_start() {
     let error = try_start(&["a"], params("none", AutoOffsetReset::None)).map(|_| ()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a/0: group none has committed no offset, and `AutoOffsetReset::None` says not to start without one"
+        "a/0: group none has no offset, and `AutoOffsetReset::None` says not to start without one"
     );
     // Where a stream started is committed: what arrived while it was away is not skipped by the next one.
     latest.stop();
@@ -400,21 +411,23 @@ fn brokers_that_stay_away_fail_the_stream() {
     }
 }
 
+/// Three thousand records of which the embedded broker, which compresses them, keeps fewer.
+fn incompressible(from: u64) -> impl Iterator<Item = Vec<u8>> {
+    (from..from + 3000).map(|n| {
+        let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        };
+        std::iter::repeat_with(next).take(128).flatten().collect()
+    })
+}
+
 #[test]
 fn records_that_are_deleted_before_they_are_read_are_named() {
     let broker = broker(&[("a", 1)]);
-    let incompressible = |from: u64| {
-        (from..from + 3000).map(|n| {
-            let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-            let next = || {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                state.to_le_bytes()
-            };
-            std::iter::repeat_with(next).take(128).flatten().collect::<Vec<u8>>()
-        })
-    };
     // A group that has seen nothing.
     start(&["a"], params(&broker)).stop();
     // Nothing is fetched ahead, so that the broker can forget it.
@@ -435,7 +448,9 @@ fn records_that_are_deleted_before_they_are_read_are_named() {
     let error = try_start(&["a"], params(&broker)).map(|_| ()).unwrap_err();
     let text = error.to_string();
     assert!(text.starts_with("a/0: group g has read up to offset 0, and the log now starts at "), "{text}");
-    assert!(text.ends_with("are lost; to go on without them, reset the group's offsets or use another group id"));
+    assert!(text.ends_with(
+        "are lost; to go on without them, set `fail_on_data_loss(false)`, or keep the place under another name"
+    ));
 }
 
 #[test]
@@ -538,7 +553,7 @@ fn reader(params: &KafkaParams) -> (Arc<Planner>, Arc<Reader>, Arc<Slot>) {
     let config = params.client_config(Duration::from_secs(1)).unwrap();
     let planner = Arc::new(Planner::new(params, &config).unwrap());
     let only = (TopicPartition::new("a", 0), 0);
-    let reader = Arc::new(Reader::new(&config, 1, &planner, params).unwrap());
+    let reader = Arc::new(Reader::new(&config, 1, Arc::clone(&planner), params, &context_of(1).0).unwrap());
     let slot = reader.add(&[only]).unwrap().remove(0);
     (planner, reader, slot)
 }
@@ -642,4 +657,354 @@ fn a_question_that_is_refused_makes_the_batch_empty() {
     let mut batches = std::iter::repeat_with(|| stream.batch().records);
     assert_eq!(batches.find(|records| *records > 0), Some(1));
     stream.stop();
+}
+
+#[test]
+fn two_streams_of_a_context_cannot_share_a_place() {
+    let broker = broker(&[("a", 1), ("b", 1)]);
+    let (context, _errors) = context_of(1);
+    let start = |topics: &[&str], params: KafkaParams| {
+        let mut source = direct_source(Subscription::topics(topics.iter().copied()), params);
+        source.start(&context).map(|()| source)
+    };
+    let mut first = start(&["a", "b"], params(&broker)).unwrap();
+    let error = start(&["b"], params(&broker)).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    let text = error.to_string();
+    let said = "kafka a,b and kafka b both want the place in b/0 that group g keeps at cluster mockCluster";
+    assert!(text.starts_with(said), "{text}");
+    assert!(text.ends_with(": give each stream a group id, or an offset store, of its own"), "{text}");
+    // The same brokers, by another name.
+    let port = broker.bootstrap_servers().replace("127.0.0.1", "localhost");
+    assert!(start(&["b"], KafkaParams::new(port).group_id("g")).is_err());
+    start(&["b"], params(&broker).group_id("other")).unwrap().stop(Duration::from_secs(10)).unwrap();
+    start(&["b"], params(&broker).commit_never()).unwrap().stop(Duration::from_secs(10)).unwrap();
+    first.stop(Duration::from_secs(10)).unwrap();
+    start(&["b"], params(&broker)).unwrap().stop(Duration::from_secs(10)).unwrap();
+}
+
+#[test]
+fn streams_of_two_clusters_may_share_a_group() {
+    let (one, two) = (broker(&[("a", 1)]), broker(&[("a", 1)]));
+    let (context, _errors) = context_of(1);
+    let mut sources = [&one, &two].map(|broker| direct_source(Subscription::topics(["a"]), params(broker)));
+    sources.iter_mut().for_each(|source| source.start(&context).unwrap());
+    sources.iter_mut().for_each(|source| source.stop(Duration::from_secs(10)).unwrap());
+}
+
+/// Another program commits to the group of a stream, as often as the stream does. Returns what the stream says.
+fn error_of_two_who_commit(mark: &str) -> String {
+    let broker = broker(&[("a", 1)]);
+    let mut stream = start(&["a"], params(&broker));
+    let config = params(&broker).client_config(Duration::from_secs(1)).unwrap();
+    let planner = Planner::new(&params(&broker), &config).unwrap();
+    let place = TopicPartition::new("a", 0);
+    let clock = Clock::system();
+    let patience = clock.now() + Duration::from_secs(60);
+    loop {
+        let mut commit = planner.commit([(&place, 1_000_000)].into_iter(), mark).unwrap();
+        assert_eq!(commit.outcome(Duration::from_secs(10)), Some(Ok(())));
+        broker.send("a", ["x"]).unwrap();
+        stream.batch();
+        stream.completed();
+        // It looks once a second.
+        if let Ok(error) = stream.errors.recv_timeout(Duration::from_millis(20)) {
+            return error.to_string();
+        }
+        assert!(clock.now() < patience);
+    }
+}
+
+#[test]
+fn somebody_else_who_commits_to_the_group_is_noticed() {
+    let error = error_of_two_who_commit("tidemill pid 1 x");
+    assert!(error.starts_with("kafka a: group g could not commit its offsets a/0: "), "{error}");
+    let what = "another stream or program commits to group g: in a/0 this stream has committed ";
+    assert!(error.contains(what), "{error}");
+    let found = ", and the group now has 1000000, committed by `tidemill pid 1 x`; give each of them a group id of \
+                 its own, and reset offsets only while no stream uses them; after a restart";
+    assert!(error.contains(found), "{error}");
+}
+
+#[test]
+fn a_tool_that_resets_the_group_is_noticed() {
+    let error = error_of_two_who_commit("");
+    assert!(error.contains(", and the group now has 1000000; give each of them a group id"), "{error}");
+}
+
+#[test]
+fn what_the_group_had_before_is_nobody_elses() {
+    let broker = broker(&[("a", 2)]);
+    let partitions = [TopicPartition::new("a", 0), TopicPartition::new("a", 1)];
+    let before = group_offsets(&params(&broker));
+    before.load(&partitions).unwrap();
+    before.commit(&[(partitions[0].clone(), 5), (partitions[1].clone(), 6)]).unwrap();
+    let now = group_offsets(&params(&broker));
+    assert_eq!(now.load(&partitions).unwrap(), [Some(5), Some(6)]);
+    now.look_at_once();
+    now.commit(&[(partitions[0].clone(), 7)]).unwrap();
+    now.look_at_once();
+    now.commit(&[(partitions[0].clone(), 8), (partitions[1].clone(), 8)]).unwrap();
+    before.look_at_once();
+    let error = before.commit(&[(partitions[1].clone(), 9)]).unwrap_err();
+    assert!(matches!(&error, CommitError::Refused(error) if error.to_string().contains("has committed 6, and")));
+}
+
+#[test]
+fn a_group_with_members_is_said_to_have_some() {
+    let broker = broker(&[("a", 1)]);
+    for code in [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS,
+    ] {
+        broker.cluster().request_errors(RDKafkaApiKey::OffsetCommit, &[code; 20]);
+        let error = try_start(&["a"], params(&broker)).map(|_| ()).unwrap_err().to_string();
+        assert!(error.starts_with("group g cannot commit the offsets at which it starts: "), "{error}");
+        let said = ": group g has members, so another consumer has joined it, which this stream does not; give the \
+                    stream a group id of its own";
+        assert!(error.ends_with(said), "{error}");
+        broker.cluster().clear_request_errors(RDKafkaApiKey::OffsetCommit);
+    }
+}
+
+#[test]
+fn partitions_that_appear_while_the_stream_runs_have_their_place_too() {
+    let broker = broker(&[("a", 1), ("b", 2)]);
+    let (context, _errors) = context_of(1);
+    let handle = CommitHandle::new();
+    let place = |group: &str| {
+        let mut params = params(&broker).group_id(group).commit_manually(&handle);
+        let planner = Planner::new(&params, &params.client_config(Duration::from_secs(1)).unwrap()).unwrap();
+        Place::new("kafka a", &mut params, &Arc::new(planner), &context)
+    };
+    let [first, later] = [TopicPartition::new("a", 0), TopicPartition::new("b", 1)];
+    let range = OffsetRange { topic: "b".into(), partition: 1, from: 0, until: 4 };
+    let mut one = place("g");
+    assert_eq!(one.load(std::slice::from_ref(&first)).unwrap(), [None]);
+    one.join(&[(first.clone(), 3)], &[None]).unwrap();
+    assert!(handle.commit_sync(std::slice::from_ref(&range)).is_err(), "the stream does not read it yet");
+    // Asked again after a failure, say.
+    for _ in 0..2 {
+        assert_eq!(one.load(std::slice::from_ref(&later)).unwrap(), [None]);
+    }
+    one.join(&[(later.clone(), 0)], &[None]).unwrap();
+    handle.commit_sync(std::slice::from_ref(&range)).unwrap();
+    let mut two = place("g");
+    let error = two.load(std::slice::from_ref(&later)).unwrap_err().to_string();
+    assert!(error.starts_with("kafka a and kafka a both want the place in b/1 that group g keeps at "), "{error}");
+    // A handle is connected with one stream, and the second that wants it leaves it alone.
+    let mut three = place("h");
+    let error = three.join(&[(first.clone(), 0)], &[None]).unwrap_err().to_string();
+    assert!(error.starts_with("the commit handle of kafka a belongs to kafka a, which runs: "), "{error}");
+    drop(three);
+    handle.commit_sync(std::slice::from_ref(&range)).unwrap();
+    one.stop(Duration::from_secs(10)).unwrap();
+    assert_eq!(two.load(&[first, later]).unwrap(), [Some(3), Some(4)]);
+}
+
+#[test]
+fn topics_that_appear_join_a_pattern_while_it_runs() {
+    let broker = broker(&[("clicks-de", 1), ("views", 1)]);
+    broker.send("clicks-de", numbers(0..3)).unwrap();
+    let latest = params(&broker).auto_offset_reset(AutoOffsetReset::Latest).discovery_interval(Duration::ZERO);
+    let mut stream = subscribe(Subscription::pattern("clicks-.*"), latest.clone()).unwrap();
+    assert_eq!(stream.source.name(), "kafka /clicks-.*/");
+    assert_eq!(ranges(&stream.batch()), ["clicks-de/0 offsets 3..3"]);
+    // What is in a topic that was not there at the start has come since.
+    broker.create_topic("clicks-at", 2).unwrap();
+    broker.send("clicks-at", ["x", "y"]).unwrap();
+    broker.send("clicks-de", ["3"]).unwrap();
+    let mut seen: Vec<String> = Vec::new();
+    while seen.len() < 3 {
+        seen.extend(values(&stream.batch()).concat());
+    }
+    seen.sort();
+    assert_eq!(seen, ["3", "x", "y"]);
+    stream.completed();
+    stream.stop();
+    // Its place is kept as that of the others.
+    let mut stream = subscribe(Subscription::pattern("clicks-.*"), latest.clone()).unwrap();
+    assert_eq!(
+        ranges(&stream.batch()),
+        ["clicks-at/0 offsets 1..1", "clicks-at/1 offsets 1..1", "clicks-de/0 offsets 4..4"]
+    );
+    stream.stop();
+    // Nothing matches yet.
+    let mut stream = subscribe(Subscription::pattern("views-.+"), latest.group_id("views")).unwrap();
+    assert_eq!(stream.batch().dataset.count().unwrap(), 0);
+    broker.create_topic("views-de", 1).unwrap();
+    while stream.batch().dataset.offset_ranges().unwrap().is_empty() {}
+    stream.stop();
+}
+
+#[test]
+fn explicit_offsets_come_before_committed_ones() {
+    let broker = broker(&[("a", 3)]);
+    broker.send("a", numbers(0..30)).unwrap();
+    let from = |subscription: Subscription| -> Result<Vec<i64>> {
+        let mut stream = subscribe(subscription, params(&broker))?;
+        let batch = stream.batch();
+        stream.completed();
+        stream.stop();
+        Ok(batch.dataset.offset_ranges().unwrap().iter().map(|range| range.from).collect())
+    };
+    let topic = || Subscription::topics(["a"]);
+    assert_eq!(from(topic().starting_at([(("a", 1), 4)])).unwrap(), [0, 4, 0]);
+    assert_eq!(from(topic()).unwrap(), [10, 10, 10]);
+    assert_eq!(from(topic().starting_at([(("a", 1), 4), (("a", 0), 10)])).unwrap(), [10, 4, 10]);
+    assert_eq!(from(Subscription::assign([("a", 2), ("a", 1)]).starting_at([(("a", 2), 0)])).unwrap(), [10, 0]);
+    let error = |subscription| from(subscription).unwrap_err().to_string();
+    assert_eq!(
+        error(topic().starting_at([(("a", 1), 11)])),
+        "a/1 is to start at offset 11, and the log has 0..10: correct it in `Subscription::starting_at`"
+    );
+    assert_eq!(
+        error(topic().starting_at([(("a", 3), 0)])),
+        "a/3 has an offset to start at, and the stream does not read it"
+    );
+    let missing = error(Subscription::assign([("a", 3)]));
+    assert!(missing.starts_with("a/3 does not exist, the topic has 3 partitions at the Kafka brokers "), "{missing}");
+}
+
+#[test]
+fn a_start_behind_what_the_broker_has_deleted_goes_on_if_it_is_told_to() {
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", ["first"]).unwrap();
+    let mut stream = start(&["a"], params(&broker));
+    stream.batch();
+    stream.completed();
+    stream.stop();
+    (0..5).for_each(|n| broker.send("a", incompressible(n * 3000)).unwrap());
+    let error = try_start(&["a"], params(&broker)).map(drop).unwrap_err().to_string();
+    assert!(error.starts_with("a/0: group g has read up to offset 1, and the log now starts at "), "{error}");
+    let mut source = direct_source(Subscription::topics(["a"]), params(&broker).fail_on_data_loss(false));
+    let (context, _errors) = context_of(1);
+    let (send, events) = unbounded();
+    source.start(&context.of_input(StreamId(7), "kafka a").reporting_to(send)).unwrap();
+    let batch = source.batch(Time::from_millis(1000)).unwrap().unwrap();
+    let range = batch.dataset.offset_ranges().unwrap().remove(0);
+    assert!(range.from > 1 && range.until == 15_001, "{range}");
+    assert_eq!(batch.dataset.count().unwrap(), range.count());
+    let Ok(Event::DataLost { stream, input, what }) = events.try_recv() else { panic!("nothing was reported") };
+    assert_eq!((stream, &*input), (StreamId(7), "kafka a"));
+    assert!(what.ends_with(&format!("records 1..{} are lost", range.from)), "{what}");
+    source.stop(Duration::from_secs(10)).unwrap();
+}
+
+#[test]
+fn a_stream_that_was_told_to_start_elsewhere_moves_its_place() {
+    let broker = broker(&[("a", 3)]);
+    let (context, _errors) = context_of(1);
+    let partitions: Arc<[_]> = (0..3).map(|partition| TopicPartition::new("a", partition)).collect();
+    let group = group_offsets(&params(&broker));
+    group.commit(&[(partitions[0].clone(), 5), (partitions[1].clone(), 5)]).unwrap();
+    let mut params = params(&broker);
+    let planner = Planner::new(&params, &params.client_config(Duration::from_secs(1)).unwrap()).unwrap();
+    let mut place = Place::new("kafka a", &mut params, &Arc::new(planner), &context);
+    let kept = place.load(&partitions).unwrap();
+    assert_eq!(kept, [Some(5), Some(5), None]);
+    let starts = [2, 5, 7];
+    let joining: Vec<_> = partitions.iter().cloned().zip(starts).collect();
+    place.join(&joining, &kept).unwrap();
+    assert_eq!(group.load(&partitions).unwrap(), [Some(5), Some(5), Some(7)], "nothing is done yet");
+    place.done(Progress { partitions: Arc::clone(&partitions), positions: Arc::new(starts) });
+    place.stop(Duration::from_secs(10)).unwrap();
+    assert_eq!(group.load(&partitions).unwrap(), [Some(2), Some(5), Some(7)]);
+}
+
+fn dataset_of(
+    broker: &EmbeddedBroker,
+    params: KafkaParams,
+    ranges: &[(i32, i64, i64)],
+) -> Result<Dataset<KafkaRecord>> {
+    let range = |&(partition, from, until)| OffsetRange { topic: "a".into(), partition, from, until };
+    let ranges: Vec<_> = ranges.iter().map(range).collect();
+    let params = KafkaParams { brokers: broker.bootstrap_servers(), ..params };
+    range_records(&context_of(1).0, params, &ranges)
+}
+
+#[test]
+fn explicit_ranges_can_be_read_as_often_as_wanted() {
+    let broker = broker(&[("a", 2)]);
+    broker.send("a", numbers(0..20)).unwrap();
+    let params = KafkaParams::new("").set("fetch.wait.max.ms", "10");
+    let ranges = [(0, 4, 8), (1, 0, 2), (0, 2, 6), (0, 3, 3)];
+    let dataset = dataset_of(&broker, params.clone(), &ranges).unwrap();
+    let expected = [vec!["8", "10", "12", "14"], vec!["1", "3"], vec!["4", "6", "8", "10"], vec![]];
+    for _ in 0..3 {
+        assert_eq!(texts(&dataset), expected);
+    }
+    // What comes later changes nothing.
+    broker.send("a", numbers(20..40)).unwrap();
+    assert_eq!(texts(&dataset), expected);
+    assert_eq!(dataset.offset_ranges().unwrap().len(), 4);
+    let cut = dataset_of(&broker, params.clone().max_records_per_task(3), &[(0, 2, 9)]).unwrap();
+    for _ in 0..3 {
+        assert_eq!(texts(&cut), [vec!["4", "6"], vec!["8", "10"], vec!["12", "14", "16"]]);
+    }
+    assert_eq!(texts(&dataset_of(&broker, params, &[]).unwrap()), vec![vec![""; 0]; 0]);
+}
+
+#[test]
+fn ranges_that_the_log_does_not_have_are_refused() {
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", numbers(0..4)).unwrap();
+    let error = |ranges: &[(i32, i64, i64)]| {
+        dataset_of(&broker, KafkaParams::new(""), ranges).map(drop).unwrap_err().to_string()
+    };
+    assert_eq!(error(&[(0, 0, 2), (0, 1, 5)]), "a/0 cannot be read from 0 to 5: the log has 0..4");
+    let backwards = "a/0 offsets 3..1 is no range: it has to start at 0 or later, and not behind its end";
+    assert_eq!(error(&[(0, 3, 1)]), backwards);
+    assert!(
+        error(&[(7, 0, 0)]).starts_with("the first offsets cannot be read (brokers 127.0.0.1:"),
+        "{}",
+        error(&[(7, 0, 0)])
+    );
+}
+
+#[test]
+fn what_is_deleted_before_it_is_read_is_left_out_if_it_may_be() {
+    let broker = broker(&[("a", 1)]);
+    let slow = params(&broker).set("queued.min.messages", "1").set("queued.max.messages.kbytes", "1");
+    let slow = slow.set("fetch.message.max.bytes", "1000").set("fetch.max.bytes", "1048576");
+    let mut source =
+        direct_source(Subscription::topics(["a"]), slow.set("message.max.bytes", "1000000").fail_on_data_loss(false));
+    let (send, events) = unbounded();
+    source.start(&context_of(1).0.of_input(StreamId(0), "kafka a").reporting_to(send)).unwrap();
+    broker.send("a", incompressible(0)).unwrap();
+    let first = source.batch(Time::from_millis(1000)).unwrap().unwrap().dataset;
+    (1..5).for_each(|n| broker.send("a", incompressible(n * 3000)).unwrap());
+    let second = source.batch(Time::from_millis(2000)).unwrap().unwrap().dataset;
+    // All of the first batch is gone, and the beginning of the second.
+    assert_eq!(first.count().unwrap(), 0);
+    let records = second.collect().unwrap();
+    let left = records[0].offset..15_000;
+    assert!(left.start > 3000);
+    assert_eq!(records.iter().map(|record| record.offset).collect::<Vec<_>>(), left.clone().collect::<Vec<_>>());
+    let lost: Vec<String> = events
+        .try_iter()
+        .map(|event| match event {
+            Event::DataLost { what, .. } => what,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(lost.len(), 2, "{lost:?}");
+    assert!(lost[0].starts_with("a/0: offsets 0..3000 are gone, the log now starts at "), "{lost:?}");
+    assert!(lost[1].starts_with(&format!("a/0: offsets 3000..{} are gone", left.start)), "{lost:?}");
+    source.stop(Duration::from_secs(10)).unwrap();
+}
+
+#[test]
+fn a_batch_has_no_more_than_the_rates_allow() {
+    let broker = broker(&[("a", 2)]);
+    broker.send("a", numbers(0..1000)).unwrap();
+    let mut stream = start(&["a"], params(&broker).max_rate_per_partition(30.0));
+    // A batch a second.
+    assert_eq!(ranges(&stream.batch()), ["a/0 offsets 0..30", "a/1 offsets 0..30"]);
+    assert_eq!(ranges(&stream.batch()), ["a/0 offsets 30..60", "a/1 offsets 30..60"]);
+    stream.stop();
+    let error = try_start(&["a"], params(&broker).max_rate_per_partition(0.0)).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("a/0: the maximum rate per partition is 0 records per second"), "{error}");
 }

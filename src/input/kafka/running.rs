@@ -1,0 +1,292 @@
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::SourceContext;
+use super::client::{Offsets, Planner};
+use super::committer::{Positions, Progress};
+use super::limits::{PartitionLimit, records_per_partition};
+use super::offset_range::OffsetRange;
+use super::outage::Outage;
+use super::params::KafkaParams;
+use super::partitions::{self, Found};
+use super::place::Place;
+use super::reader::{Reader, Slot};
+use super::starts::Starts;
+use super::subscription::{Query, Subscription};
+use super::topic_partition::TopicPartition;
+use crate::backpressure::RateLimit;
+use crate::error::{Error, ErrorKind, Result};
+use crate::time::Time;
+
+/// How often in a row a look has to find that a partition is gone, or shorter than it was, before that is believed:
+/// brokers that have just started, or become leaders, may not know better.
+const LOOKS: u32 = 3;
+
+/// A stream that runs: what it reads, and how far the batches have come that were planned.
+pub(super) struct Running {
+    stream: String,
+    subscription: Subscription,
+    query: Query,
+    params: KafkaParams,
+    context: SourceContext,
+    planner: Arc<Planner>,
+    reader: Arc<Reader>,
+    place: Place,
+    rate: RateLimit,
+    /// In the order in which they have joined. None ever leaves the list.
+    partitions: Arc<[TopicPartition]>,
+    /// As `partitions`, as are the next two.
+    members: Vec<Member>,
+    limits: Vec<PartitionLimit>,
+    /// Where the next batch starts.
+    next: Vec<i64>,
+    /// The numbers of the partitions that are read, ordered by topic and partition.
+    order: Vec<usize>,
+    /// Where the batches end that are planned and not completed.
+    planned: VecDeque<(Time, Positions)>,
+    ends: Outage,
+    looks: Outage,
+    next_look: Time,
+}
+
+/// What is known of a partition.
+struct Member {
+    slot: Arc<Slot>,
+    /// It was deleted, and the stream goes on without it.
+    gone: bool,
+    /// How many looks in a row have not found it.
+    missing: u32,
+    /// How many looks in a row have found it shorter than it was.
+    short: u32,
+}
+
+impl Running {
+    /// Finds what the subscription names and where it starts, and begins to fetch.
+    pub(super) fn start(
+        stream: &str,
+        subscription: &Subscription,
+        params: &mut KafkaParams,
+        context: &SourceContext,
+    ) -> Result<Self> {
+        let query = subscription.query()?;
+        let config = params.client_config(context.batch_interval())?;
+        let planner = Arc::new(Planner::new(params, &config)?);
+        let partitions = partitions::find(&planner, &query, params.start_timeout)?;
+        if let Some(unread) = subscription.with_offsets().find(|partition| !partitions.contains(partition)) {
+            let message = format!("{unread} has an offset to start at, and the stream does not read it");
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        let place = Place::new(stream, params, &planner, context);
+        let reader = Arc::new(Reader::new(&config, partitions.len(), Arc::clone(&planner), params, context)?);
+        let mut running = Running {
+            stream: stream.to_string(),
+            subscription: subscription.clone(),
+            query,
+            params: params.clone(),
+            context: context.clone(),
+            rate: context.rate_limit(),
+            partitions: Arc::default(),
+            members: Vec::new(),
+            limits: Vec::new(),
+            order: Vec::new(),
+            next: Vec::new(),
+            planned: VecDeque::new(),
+            ends: Outage::new(params.max_outage, "have not told the ends of all partitions"),
+            looks: Outage::new(params.max_outage, "have not told which partitions there are, or where they start"),
+            next_look: Time::ZERO,
+            planner,
+            reader,
+            place,
+        };
+        running.join(partitions, false)?;
+        running.next_look = running.looks.now() + running.params.discovery_interval;
+        Ok(running)
+    }
+
+    pub(super) fn reader(&self) -> &Arc<Reader> {
+        &self.reader
+    }
+
+    pub(super) fn context(&self) -> &SourceContext {
+        &self.context
+    }
+
+    /// Adds partitions: from here on they belong to each batch.
+    fn join(&mut self, joining: Vec<TopicPartition>, is_running: bool) -> Result<()> {
+        let Running { planner, subscription, params, context, place, .. } = self;
+        let limits: Vec<_> = joining
+            .iter()
+            .map(|TopicPartition { topic, partition }| params.rates.limit_of(topic, *partition))
+            .collect::<Result<_>>()?;
+        let kept = place.load(&joining)?;
+        let store = place.name();
+        let starts = Starts { planner, subscription, params, context, store, joining: is_running };
+        let starts = starts.find(&joining, &kept)?;
+        let joining: Vec<_> = joining.into_iter().zip(starts).collect();
+        place.join(&joining, &kept)?;
+        let slots = self.reader.add(&joining)?;
+        self.partitions =
+            self.partitions.iter().chain(joining.iter().map(|(partition, _)| partition)).cloned().collect();
+        self.members.extend(slots.into_iter().map(|slot| Member { slot, gone: false, missing: 0, short: 0 }));
+        self.next.extend(joining.iter().map(|(_, start)| start));
+        self.limits.extend(limits);
+        self.put_in_order();
+        Ok(())
+    }
+
+    fn put_in_order(&mut self) {
+        self.order = (0..self.members.len()).filter(|&n| !self.members[n].gone).collect();
+        self.order.sort_by(|&a, &b| self.partitions[a].cmp(&self.partitions[b]));
+    }
+
+    /// Decides what the batch at a time reads of each partition, ordered by topic and partition.
+    pub(super) fn plan(&mut self, time: Time) -> Result<Vec<(Arc<Slot>, OffsetRange)>> {
+        self.planner.serve();
+        self.reader.serve();
+        let looks = self.looks.now() >= self.next_look;
+        if looks {
+            self.look()?;
+            self.next_look = self.looks.now() + self.params.discovery_interval;
+        }
+        let ends = self.ask_for_ends(looks)?;
+        let lags: Vec<u64> = ends.iter().zip(&self.next).map(|(end, from)| end.abs_diff(*from)).collect();
+        let rate = self.rate.records_per_second();
+        let most = records_per_partition(rate, self.context.batch_interval(), &mut self.limits, &lags);
+        let mut ranges = Vec::with_capacity(self.order.len());
+        for &n in &self.order {
+            let from = self.next[n];
+            let until = most[n].map_or(ends[n], |most| ends[n].min(from.saturating_add_unsigned(most)));
+            self.next[n] = until;
+            let TopicPartition { topic, partition } = self.partitions[n].clone();
+            ranges.push((Arc::clone(&self.members[n].slot), OffsetRange { topic, partition, from, until }));
+        }
+        self.planned.push_back((time, self.next.as_slice().into()));
+        Ok(ranges)
+    }
+
+    /// The offset up to which each partition can be read. One about which nothing is learned ends where the stream is.
+    fn ask_for_ends(&mut self, looks: bool) -> Result<Vec<i64>> {
+        if self.order.is_empty() || self.ends.is_quiet() {
+            return Ok(self.next.clone());
+        }
+        let asked = self.ends.now();
+        let partitions: Vec<_> = self.order.iter().map(|&n| self.partitions[n].clone()).collect();
+        let (answers, mut problem) = match self.planner.ends(&partitions, self.params.planning_timeout) {
+            Ok(Offsets { offsets, problem }) => (offsets, problem),
+            Err(unanswered) => (vec![None; partitions.len()], Some(unanswered.why)),
+        };
+        let mut ends = self.next.clone();
+        for ((n, partition), end) in self.order.clone().into_iter().zip(&partitions).zip(answers) {
+            let from = self.next[n];
+            match end {
+                Some(end) if end >= from => {
+                    self.members[n].short = 0;
+                    ends[n] = end;
+                }
+                Some(end) => {
+                    problem.get_or_insert_with(|| format!("{partition} ends at {end}, and the stream is at {from}"));
+                    self.is_short(n, end, looks)?;
+                    ends[n] = self.next[n];
+                }
+                None => drop(problem.get_or_insert_with(|| format!("{partition} did not answer"))),
+            }
+        }
+        match problem {
+            None => self.ends.end(&self.stream),
+            Some(why) => self.ends.go_on(&self.stream, self.planner.brokers(), &why, asked)?,
+        }
+        Ok(ends)
+    }
+
+    /// A log ends before the place where the stream is: for a moment, after a change of leaders; for good, if it was
+    /// truncated or the topic made anew.
+    #[cold]
+    fn is_short(&mut self, n: usize, end: i64, looks: bool) -> Result<()> {
+        self.members[n].short += u32::from(looks);
+        if self.members[n].short < LOOKS {
+            return Ok(());
+        }
+        let (partition, from) = (&self.partitions[n], self.next[n]);
+        let lost = format!(
+            "{partition}: the stream has read up to offset {from}, and the log ends at {end}: it was truncated, or the \
+             topic made anew"
+        );
+        self.lose(lost)?;
+        self.members[n].short = 0;
+        self.next[n] = end;
+        Ok(())
+    }
+
+    /// Looks for partitions that have come and gone.
+    fn look(&mut self) -> Result<()> {
+        let asked = self.looks.now();
+        let answer = partitions::look_up(&self.planner, &self.query, self.params.planning_timeout);
+        let outcome = match answer {
+            Ok(found) => self.compare(found),
+            Err(unanswered) => Ok(Err(unanswered.why)),
+        };
+        match outcome? {
+            Ok(()) => self.looks.end(&self.stream),
+            Err(why) => self.looks.go_on(&self.stream, self.planner.brokers(), &why, asked)?,
+        }
+        Ok(())
+    }
+
+    /// Takes in what has come, and notes what has gone. Returns why something has to wait for the next look.
+    fn compare(&mut self, found: Found) -> Result<Result<(), String>> {
+        for n in self.order.clone() {
+            let member = &mut self.members[n];
+            member.missing = if found.lacks(&self.partitions[n]) { member.missing + 1 } else { 0 };
+            if member.missing >= LOOKS {
+                let (partition, from) = (&self.partitions[n], self.next[n]);
+                self.lose(format!("{partition} does not exist any more: what it had from offset {from} on is lost"))?;
+                self.members[n].gone = true;
+                self.reader.remove(&self.members[n].slot);
+            }
+        }
+        self.put_in_order();
+        let known: HashSet<&TopicPartition> = self.partitions.iter().collect();
+        let new: Vec<_> = found.partitions.iter().filter(|partition| !known.contains(partition)).cloned().collect();
+        if new.is_empty() {
+            return Ok(Ok(()));
+        }
+        let names: Vec<String> = new.iter().map(ToString::to_string).collect();
+        match self.join(new, true) {
+            Ok(()) => {
+                tracing::info!(stream = self.stream, partitions = names.join(", "), "partitions join the stream");
+                Ok(Ok(()))
+            }
+            // What the program has to mend.
+            Err(error) if error.kind() == ErrorKind::Config => Err(error),
+            Err(error) => Ok(Err(error.to_string())),
+        }
+    }
+
+    fn lose(&self, what: String) -> Result<()> {
+        if self.params.fail_on_data_loss {
+            return Err(Error::new(ErrorKind::Input, format!("{what}; `fail_on_data_loss(false)` goes on without")));
+        }
+        self.context.report_data_loss(what);
+        Ok(())
+    }
+
+    /// All outputs of a batch, and of those before it, are done.
+    pub(super) fn completed(&mut self, time: Time) {
+        let mut newest = None;
+        while self.planned.front().is_some_and(|(planned, _)| *planned <= time) {
+            newest = self.planned.pop_front();
+        }
+        if let Some((_, positions)) = newest {
+            self.place.done(Progress { partitions: Arc::clone(&self.partitions), positions });
+        }
+    }
+
+    pub(super) fn stop(self, timeout: Duration) -> Result<()> {
+        let Running { planner, reader, place, .. } = self;
+        reader.close();
+        // The committer's thread is the last that uses it, and may have to leave it behind.
+        drop(planner);
+        place.stop(timeout)
+    }
+}

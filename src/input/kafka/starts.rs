@@ -1,0 +1,151 @@
+use std::time::Duration;
+
+use super::SourceContext;
+use super::client::{self, Planner};
+use super::params::{AutoOffsetReset, KafkaParams};
+use super::subscription::{Start, Subscription};
+use super::topic_partition::TopicPartition;
+use crate::error::{Error, ErrorKind, Result};
+use crate::time::Time;
+
+/// Finds out where partitions are read from: at the offset or time that the subscription names, or else behind what is
+/// kept, or else where the parameters say.
+pub(super) struct Starts<'s> {
+    pub(super) planner: &'s Planner,
+    pub(super) subscription: &'s Subscription,
+    pub(super) params: &'s KafkaParams,
+    pub(super) context: &'s SourceContext,
+    /// What the place of the stream is called: `group clicks`.
+    pub(super) store: String,
+    /// Whether the partitions have joined a stream that runs.
+    pub(super) joining: bool,
+}
+
+impl Starts<'_> {
+    /// The first offset of each partition, if `kept` is what is kept for them.
+    pub(super) fn find(&self, partitions: &[TopicPartition], kept: &[Option<i64>]) -> Result<Vec<i64>> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Starts { planner, params, .. } = self;
+        let timeout = self.timeout();
+        let ready = client::ask_until_ready(timeout, |timeout| planner.beginnings(partitions, timeout));
+        let beginnings = self.planner.complete("the first offsets cannot be read", ready)?;
+        let ready = client::ask_until_ready(timeout, |timeout| planner.ends(partitions, timeout));
+        let ends = self.planner.complete("the last offsets cannot be read", ready)?;
+        let at_times = self.at_times(partitions, kept)?;
+        let mut starts = Vec::with_capacity(partitions.len());
+        for (n, partition) in partitions.iter().enumerate() {
+            let (Some(beginning), Some(end)) = (beginnings[n], ends[n]) else {
+                let message = format!("the brokers {} do not know {partition}", planner.brokers());
+                return Err(Error::new(ErrorKind::Input, message));
+            };
+            let log = Log { partition, beginning, end };
+            // A stream commits where it starts in every partition: one that has no offset beside others that do was
+            // added since, and what is in it came since.
+            let is_new = || {
+                let of_topic =
+                    |(other, kept): (&TopicPartition, &Option<i64>)| other.topic == partition.topic && kept.is_some();
+                self.joining || partitions.iter().zip(kept).any(of_topic)
+            };
+            starts.push(match (self.subscription.start_of(partition), kept[n], params.reset) {
+                (Some(Start::Offset(offset)), _, _) => log.explicit(offset)?,
+                (None, Some(kept), _) => self.behind_kept(&log, kept)?,
+                (Some(Start::Time(_)), _, _) | (None, None, AutoOffsetReset::AtTime(_)) => at_times[n].unwrap_or(end),
+                (None, None, AutoOffsetReset::Earliest) => beginning,
+                (None, None, AutoOffsetReset::Latest) if is_new() => beginning,
+                (None, None, AutoOffsetReset::Latest) => end,
+                (None, None, AutoOffsetReset::None) if self.joining => beginning,
+                (None, None, AutoOffsetReset::None) => {
+                    let message = format!(
+                        "{partition}: {} has no offset, and `AutoOffsetReset::None` says not to start without one",
+                        self.store
+                    );
+                    return Err(Error::new(ErrorKind::Input, message));
+                }
+            });
+        }
+        Ok(starts)
+    }
+
+    /// How long a question may take.
+    fn timeout(&self) -> Duration {
+        if self.joining { self.params.planning_timeout } else { self.params.start_timeout }
+    }
+
+    /// The offsets of those partitions that start at a time. Asked for after their ends: where there is no record that
+    /// is as young, none came before the end that is known.
+    fn at_times(&self, partitions: &[TopicPartition], kept: &[Option<i64>]) -> Result<Vec<Option<i64>>> {
+        let reset = match self.params.reset {
+            AutoOffsetReset::AtTime(time) => Some(time),
+            _ => None,
+        };
+        let time_of = |n: usize| match self.subscription.start_of(&partitions[n]) {
+            Some(Start::Time(time)) => Some(time),
+            Some(Start::Offset(_)) => None,
+            None => reset.filter(|_| kept[n].is_none()),
+        };
+        let asked: Vec<(usize, Time)> = (0..partitions.len()).filter_map(|n| Some((n, time_of(n)?))).collect();
+        let mut offsets = vec![None; partitions.len()];
+        if asked.is_empty() {
+            return Ok(offsets);
+        }
+        let times: Vec<_> = asked.iter().map(|&(n, time)| (partitions[n].clone(), time)).collect();
+        let ready = client::ask_until_ready(self.timeout(), |timeout| self.planner.at_times(&times, timeout));
+        let found = self.planner.complete("the offsets at a time cannot be read", ready)?;
+        for ((n, _), offset) in asked.into_iter().zip(found) {
+            offsets[n] = offset;
+        }
+        Ok(offsets)
+    }
+
+    /// Where to go on, unless what comes next is lost.
+    fn behind_kept(&self, log: &Log<'_>, kept: i64) -> Result<i64> {
+        let Log { partition, beginning, end } = *log;
+        let place = &self.store;
+        let (lost, goes_on) = if kept < beginning {
+            let lost = format!(
+                "{partition}: {place} has read up to offset {kept}, and the log now starts at {beginning}: records \
+                 {kept}..{beginning} are lost"
+            );
+            (lost, beginning)
+        } else if kept > end {
+            let lost = format!(
+                "{partition}: {place} has read up to offset {kept}, and the log ends at {end}: it was truncated, or the \
+                 topic made anew"
+            );
+            (lost, end)
+        } else {
+            return Ok(kept);
+        };
+        if self.params.fail_on_data_loss {
+            let message = format!(
+                "{lost}; to go on without them, set `fail_on_data_loss(false)`, or keep the place under another name"
+            );
+            return Err(Error::new(ErrorKind::Input, message));
+        }
+        self.context.report_data_loss(lost);
+        Ok(goes_on)
+    }
+}
+
+/// What a partition has.
+struct Log<'p> {
+    partition: &'p TopicPartition,
+    beginning: i64,
+    end: i64,
+}
+
+impl Log<'_> {
+    fn explicit(&self, offset: i64) -> Result<i64> {
+        let Log { partition, beginning, end } = self;
+        if (*beginning..=*end).contains(&offset) {
+            return Ok(offset);
+        }
+        let message = format!(
+            "{partition} is to start at offset {offset}, and the log has {beginning}..{end}: correct it in \
+             `Subscription::starting_at`"
+        );
+        Err(Error::new(ErrorKind::Input, message))
+    }
+}
