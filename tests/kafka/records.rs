@@ -373,7 +373,7 @@ fn datasets_of_ranges_leave_out_what_streams_do() {
     let broker = broker_with(&[(None, Some(SEVEN)), (None, Some(b"seven")), (None, None), (None, Some(SEVEN))]);
     let context = context();
     let range = OffsetRange { topic: "orders".into(), partition: 0, from: 0, until: 3 };
-    let read = |params| kafka::create_dataset_as::<i64>(&context, params, &[range.clone()]);
+    let read = |params| kafka::create_dataset_as::<i64>(&context, params, std::slice::from_ref(&range));
     let params = params(&broker.bootstrap_servers(), "g");
     let error = read(params.clone()).and_then(|numbers| numbers.collect()).unwrap_err().to_string();
     assert!(error.contains("orders/0 offset 1: the value cannot be decoded: 5 bytes"), "{error}");
