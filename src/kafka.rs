@@ -225,7 +225,8 @@ pub fn create_dataset(
 ///
 /// # Errors
 ///
-/// As [`create_dataset`]. A message that cannot be decoded fails the action that reads it, and is named.
+/// As [`create_dataset`]. A message that cannot be decoded fails the action that reads it, and is named, unless
+/// [`KafkaParams::undecodable`] says otherwise.
 #[track_caller]
 pub fn create_dataset_as<T: FromKafka + Data>(
     context: &StreamingContext,
