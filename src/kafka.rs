@@ -90,7 +90,7 @@ pub use tidemill_macros::FromKafka;
 /// - **Delivery.** The offsets of a batch are committed when all of its outputs are done; a graceful stop commits the
 ///   last batch too. What was not committed is delivered again after a restart: at least once. With
 ///   [`TransactionOffsets`] it is exactly once, and with a [`CommitHandle`] the program commits.
-/// - **Memory.** librdkafka fetches ahead of the batches: 128 MiB for all partitions together, and at least 4 MiB for
+/// - **Memory.** librdkafka fetches ahead of the batches: 32 MiB for all partitions together, and at least 1 MiB for
 ///   each, unless `queued.max.messages.kbytes` says how much for each.
 /// - **Brokers that go away** make batches empty, and tasks wait, until [`KafkaParams::max_outage`] is over.
 ///

@@ -25,10 +25,12 @@ use crate::input::SourceContext;
 /// How many messages are taken from librdkafka at a time: enough to make the call cheap, few enough for the cache.
 const MESSAGES: usize = 512;
 
-/// How much librdkafka fetches ahead of the batches: in all, and at least for each partition.
+/// How much librdkafka fetches ahead of the batches: in all, and at least for each partition. More is slower: what has
+/// waited long lies in no cache any more, and memory that is given back elsewhere than it was taken comes from the
+/// kernel anew.
 const QUEUED: &str = "queued.max.messages.kbytes";
-const QUEUED_KBYTES: usize = 128 * 1024;
-const QUEUED_KBYTES_EACH: usize = 4 * 1024;
+const QUEUED_KBYTES: usize = 32 * 1024;
+const QUEUED_KBYTES_EACH: usize = 1024;
 
 /// A task that finds nothing waits this long before it looks whether the end has come in another way: by the marker
 /// of a transaction, or by an error of the connections.
