@@ -27,9 +27,9 @@ impl Starts<'_> {
         }
         let Starts { planner, params, .. } = self;
         let timeout = params.start_timeout;
-        let ready = client::ask_until_ready(timeout, |timeout| planner.beginnings(partitions, timeout));
+        let ready = planner.ask_until_ready(timeout, |timeout| planner.beginnings(partitions, timeout));
         let beginnings = self.complete("the first offsets cannot be read", ready)?;
-        let ready = client::ask_until_ready(timeout, |timeout| planner.ends(partitions, timeout));
+        let ready = planner.ask_until_ready(timeout, |timeout| planner.ends(partitions, timeout));
         let ends = self.complete("the last offsets cannot be read", ready)?;
         let at_times = self.at_times(partitions, kept)?;
         let mut starts = Vec::with_capacity(partitions.len());
@@ -85,7 +85,7 @@ impl Starts<'_> {
         }
         let times: Vec<_> = asked.iter().map(|&(n, time)| (partitions[n].clone(), time)).collect();
         let ready =
-            client::ask_until_ready(self.params.start_timeout, |timeout| self.planner.at_times(&times, timeout));
+            self.planner.ask_until_ready(self.params.start_timeout, |timeout| self.planner.at_times(&times, timeout));
         let found = self.complete("the offsets at a time cannot be read", ready)?;
         for ((n, _), offset) in asked.into_iter().zip(found) {
             offsets[n] = offset;
