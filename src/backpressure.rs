@@ -16,6 +16,7 @@ mod settings;
 pub(crate) use controller::RateController;
 pub use estimator::{BatchLoad, RateEstimator, RatedInput};
 pub use limit::RateLimit;
+#[cfg(feature = "kafka")]
 pub(crate) use limit::WholeRecords;
 pub use pid::{PidRateEstimator, PidSettings};
 pub use settings::Backpressure;

@@ -305,9 +305,7 @@ impl StreamingContext {
         if let Some(rates) = &self.rates {
             rates.start(Arc::clone(&on_error))?;
         }
-        let bus = Arc::clone(&self.bus);
-        let on_event = Arc::new(move |event| bus.post(event));
-        let common = SourceContext::new(&self.runtime, clock, interval, Arc::clone(&on_error), on_event);
+        let common = self.source_context();
         let inputs = |stream, name: &str| {
             let context = common.of_input(stream, name);
             let (Some(backpressure), Some(rates)) = (&self.config.backpressure, &self.rates) else {
@@ -331,6 +329,14 @@ impl StreamingContext {
             on_error: Arc::clone(&on_error),
         };
         Scheduler::start(graph, &inputs, &settings, &with)
+    }
+
+    /// What inputs have of the context.
+    pub(crate) fn source_context(&self) -> SourceContext {
+        let bus = Arc::clone(&self.bus);
+        let on_event = Arc::new(move |event| bus.post(event));
+        let Config { clock, batch_interval, .. } = &self.config;
+        SourceContext::new(&self.runtime, clock, *batch_interval, self.on_error(), on_event)
     }
 
     /// What every thread does with an error: keep the first, throw away what waits, tell the listeners.

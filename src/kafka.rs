@@ -28,16 +28,53 @@
 
 use crate::context::StreamingContext;
 use crate::data::Data;
+use crate::dataset::Dataset;
 use crate::dstream::DStream;
 use crate::error::Result;
-use crate::input::kafka::{decoded, records};
+use crate::input::kafka::{decoded, decoded_range, range_records, records};
 
 pub use crate::input::kafka::{
-    AutoOffsetReset, CommitError, CommitHandle, FileOffsetStore, FromKafka, HasOffsetRanges, KafkaHeaders,
-    KafkaMessage, KafkaParams, KafkaRecord, OffsetRange, OffsetStore, PerPartitionConfig, Subscription, TopicPartition,
-    TransactionOffsets, embedded,
+    AutoOffsetReset, CommitError, CommitHandle, DeadLetters, Decode, FileOffsetStore, FromKafka, HasOffsetRanges, Json,
+    KafkaHeaders, KafkaMessage, KafkaParams, KafkaRecord, OffsetRange, OffsetStore, PerPartitionConfig, Subscription,
+    TopicPartition, TransactionOffsets, Undecodable, embedded,
 };
 pub use crate::output::kafka::{Delivery, Producer, ProducerParams, ProducerRecord, RecordBytes};
+
+/// Builds a struct from a Kafka message: the derive of the trait of the same name.
+///
+/// # Examples
+///
+/// ```
+/// use tidemill::Time;
+/// use tidemill::kafka::{FromKafka, KafkaRecord};
+///
+/// #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+/// struct Cart {
+///     cents: u64,
+/// }
+///
+/// #[derive(Clone, Debug, PartialEq, FromKafka)]
+/// struct Order {
+///     #[kafka(key)]
+///     customer: String,
+///     #[kafka(value = json)]
+///     cart: Cart,
+///     #[kafka(header = "retries", utf8)]
+///     retries: Option<u32>,
+///     #[kafka(timestamp)]
+///     at: Time,
+/// }
+///
+/// let at = Time::from_millis(5000);
+/// let record = KafkaRecord::new("orders", 0, 7).with_key("ann").with_value(r#"{"cents": 1250}"#).with_timestamp(at);
+/// let cart = Cart { cents: 1250 };
+/// assert_eq!(record.decode::<Order>()?, Order { customer: "ann".to_string(), cart, retries: None, at });
+///
+/// let error = record.with_value("12.50").decode::<Order>().unwrap_err();
+/// assert!(error.to_string().starts_with("orders/0 offset 7: field cart: the value cannot be decoded: "), "{error}");
+/// # Ok::<(), tidemill::Error>(())
+/// ```
+pub use tidemill_macros::FromKafka;
 
 /// Makes a stream of the records of Kafka topics. Spark's `KafkaUtils.createDirectStream`.
 ///
@@ -79,7 +116,8 @@ pub fn direct_stream(
 ///
 /// # Errors
 ///
-/// As [`direct_stream`]. A message that cannot be decoded fails the batch, and is named.
+/// As [`direct_stream`]. A message that cannot be decoded fails the batch, and is named, unless
+/// [`KafkaParams::undecodable`] says otherwise.
 ///
 /// # Examples
 ///
@@ -134,4 +172,65 @@ pub fn direct_stream_with<T: Data>(
     decode: impl Fn(&KafkaMessage<'_>) -> Result<T> + Send + Sync + 'static,
 ) -> DStream<T> {
     context.input(decoded(subscription, params, decode))
+}
+
+/// Makes a dataset of the records of ranges, to read a part of a topic again: a backfill, or one batch of a stream.
+/// Spark's `KafkaUtils.createRDD`.
+///
+/// - **Partitions.** One for each range, in their order; ranges may be of one topic partition, and overlap.
+///   [`KafkaParams::max_records_per_task`] cuts them further. [`HasOffsetRanges`] tells them.
+/// - **Order.** Records of a range come in the order of their offsets. A range of a compacted topic, or of one that is
+///   written in transactions, has fewer records than offsets.
+/// - **Reading.** Each action reads from the brokers; [`persist`](Dataset::persist) keeps the records. Nothing is
+///   committed, and a group id is not needed.
+/// - **Memory.** Brokers are connected, and records fetched ahead, as with [`direct_stream`], until the ranges of a
+///   topic partition have been read to their end; the connections go with the dataset.
+///
+/// # Errors
+///
+/// Brokers that are not reached, a topic partition that does not exist, and a range that the log does not have in full:
+/// as long as the brokers keep the records, a dataset that was made can be read.
+///
+/// # Examples
+///
+/// ```
+/// use tidemill::kafka::{self, HasOffsetRanges, KafkaParams, OffsetRange, embedded::EmbeddedBroker};
+/// use tidemill::prelude::*;
+///
+/// let broker = EmbeddedBroker::start(1)?;
+/// broker.create_topic("lines", 1)?;
+/// broker.send("lines", ["to be", "or not", "to be"])?;
+/// let context = StreamingContext::builder("again").build()?;
+/// let range = |from, until| OffsetRange { topic: "lines".into(), partition: 0, from, until };
+/// let params = KafkaParams::new(broker.bootstrap_servers());
+/// let lines = kafka::create_dataset(&context, params.clone(), &[range(1, 3), range(0, 1)])?;
+/// let values = lines.try_map(|record| Ok(record.value_utf8()?.to_string()));
+/// assert_eq!(values.collect_partitions()?, [vec!["or not", "to be"], vec!["to be"]]);
+///
+/// let error = kafka::create_dataset(&context, params, &[range(0, 5)]).unwrap_err();
+/// assert_eq!(error.to_string(), "lines/0 cannot be read from 0 to 5: the log has 0..3");
+/// # Ok::<(), Error>(())
+/// ```
+#[doc(alias = "createRDD")]
+#[track_caller]
+pub fn create_dataset(
+    context: &StreamingContext,
+    params: KafkaParams,
+    ranges: &[OffsetRange],
+) -> Result<Dataset<KafkaRecord>> {
+    range_records(&context.source_context(), params, ranges)
+}
+
+/// As [`create_dataset`], of what a type makes of Kafka's messages.
+///
+/// # Errors
+///
+/// As [`create_dataset`]. A message that cannot be decoded fails the action that reads it, and is named.
+#[track_caller]
+pub fn create_dataset_as<T: FromKafka + Data>(
+    context: &StreamingContext,
+    params: KafkaParams,
+    ranges: &[OffsetRange],
+) -> Result<Dataset<T>> {
+    decoded_range(&context.source_context(), params, ranges, T::from_kafka)
 }

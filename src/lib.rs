@@ -38,7 +38,7 @@
 //! | [`Dataset`] | one batch: lazy, in partitions, with actions |
 //! | [`StorageLevel`] | how persisted records are kept |
 //! | [`Data`], [`Exchange`], [`Key`], [`Ordered`] | what records and keys have to be |
-//! | [`kafka`] | the direct stream, its settings and records, a broker for demos and tests |
+//! | [`kafka`] | the direct stream, its settings and records, messages as types of yours, a broker for demos and tests |
 //! | [`Source`], [`QueueSource`] | inputs of your own, records at hand |
 //! | [`testing`] | graphs on a manual clock: batches in, batches out |
 //! | [`Backpressure`], [`RateEstimator`] | inputs kept to what the program can process |
@@ -105,6 +105,8 @@ pub use time::{Clock, Interval, ManualClock, Time};
 pub mod __private {
     pub use crate::dstream::Together;
     pub use crate::dstream::binding::{Probe, name_binding, probe};
+    #[cfg(feature = "kafka")]
+    pub use crate::input::kafka::fields as kafka;
 }
 
 /// The programs in the guide and the README are tests.
@@ -125,6 +127,8 @@ mod guide {
         Windows: "guide/src/windows.md",
         Joins: "guide/src/joins.md",
         Kafka: "guide/src/kafka.md",
+        KafkaRecords: "guide/src/kafka-records.md",
+        Backpressure: "guide/src/backpressure.md",
         Outputs: "guide/src/outputs.md",
         Testing: "guide/src/testing.md",
         ComingFromSpark: "guide/src/coming-from-spark.md",

@@ -111,12 +111,38 @@ fn word_count_tells_what_is_wrong_in_one_line() {
     assert!(error(&["--interval", "5"], 2).contains("no unit"));
 }
 
+/// How fast the machine is, is not asserted: only that both runs end with nothing left, and are drawn.
+#[test]
+fn overload_is_worked_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let plot = folder.path().join("overload.svg");
+    let mut program = example("overload");
+    let output = program.args(["--seconds", "0.5", "--interval", "20ms", "--svg"]).arg(&plot).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{stdout}");
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!(lines[0], "backpressure,seconds,records,scheduling_ms,processing_ms,backlog,resident_mib");
+    let records = |run: &str| -> Vec<u64> {
+        let batches = lines.iter().filter_map(|line| line.strip_prefix(run)?.strip_prefix(','));
+        batches.map(|batch| batch.split(',').nth(1).unwrap().parse().unwrap()).collect()
+    };
+    let (with, without) = (records("with"), records("without"));
+    // What comes in on overload, and more; the first batches have the initial rate.
+    assert!(with.iter().sum::<u64>() > 14_000 && without.iter().sum::<u64>() > 14_000, "{stdout}");
+    assert!(with.iter().take(2).all(|records| *records <= 200), "{with:?}");
+    assert!(lines[lines.len() - 2].starts_with("with back-pressure: "), "{stdout}");
+    assert!(lines[lines.len() - 1].starts_with("without back-pressure: "), "{stdout}");
+    let plot = std::fs::read_to_string(plot).unwrap();
+    assert!(plot.starts_with("<svg ") && plot.ends_with("</svg>\n") && !plot.contains("NaN"), "{plot}");
+}
+
 /// The programs print what their headers say.
 #[test]
 fn examples_print_what_their_headers_say() {
     for (name, source) in [
         ("join_streams", include_str!("../examples/join_streams.rs")),
         ("kafka_to_kafka", include_str!("../examples/kafka_to_kafka.rs")),
+        ("typed_records", include_str!("../examples/typed_records.rs")),
     ] {
         let output = example(name).output().unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));

@@ -2,6 +2,7 @@
 //!
 //! Entry points only: each macro is a function on `proc_macro2` tokens in a file of its own.
 
+mod from_kafka;
 mod pipeline;
 
 use proc_macro::TokenStream;
@@ -50,4 +51,39 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn pipeline(args: TokenStream, item: TokenStream) -> TokenStream {
     pipeline::expand(args.into(), item.into()).into()
+}
+
+/// Builds a struct from a Kafka message: each field says which part of the message it takes.
+///
+/// | attribute | the field's type | takes |
+/// |---|---|---|
+/// | `#[kafka(key)]` | `Decode` | the key |
+/// | `#[kafka(value)]` | `Decode` | the value |
+/// | `#[kafka(header = "name")]` | `Decode` | the last header of this name |
+/// | `#[kafka(key = utf8)]`, `#[kafka(value = utf8)]`, `#[kafka(header = "name", utf8)]` | [`FromStr`]: `String`, `u64`, ... | text |
+/// | `... = json` | `serde::Deserialize` | JSON |
+/// | `... = bytes` | `From<Vec<u8>>`: `Vec<u8>`, `bytes::Bytes`, ... | the bytes as they are |
+/// | `#[kafka(headers)]` | `KafkaHeaders`, or any collection of `(String, Option<Vec<u8>>)` | all headers, in order |
+/// | `#[kafka(topic)]` | `From<&str>`: `String`, `Arc<str>`, ... | the topic |
+/// | `#[kafka(partition)]`, `#[kafka(offset)]` | `i32`, `i64` | the partition and the offset |
+/// | `#[kafka(timestamp)]` | `Time` | when the record was made or appended |
+///
+/// Every field has one attribute; several fields may take the same part. A field of type `Option<_>`, written so, is
+/// `None` where key, value or header are null or not there, or the message has no timestamp. For any other type that is
+/// an error, and so are bytes that cannot be decoded, also for an `Option`. Such an error names the field.
+///
+/// It goes on structs with named fields and on tuple structs. Type parameters are given the bounds that their fields
+/// need.
+///
+/// What is written refers to `::tidemill`: the dependency has to keep its name.
+///
+/// # Errors
+///
+/// Enums, unions, structs with a lifetime, fields without attribute and attributes that say something else do not
+/// compile.
+///
+/// [`FromStr`]: std::str::FromStr
+#[proc_macro_derive(FromKafka, attributes(kafka))]
+pub fn from_kafka(item: TokenStream) -> TokenStream {
+    from_kafka::expand(item.into()).into()
 }

@@ -26,11 +26,14 @@ pub struct Backpressure {
     initial_rate: Option<f64>,
 }
 
+/// Makes the estimator of an input.
+type MakeEstimator = dyn Fn(&RatedInput) -> Result<Box<dyn RateEstimator>> + Send + Sync;
+
 #[derive(Clone)]
 enum Estimator {
     Pid(PidSettings),
     Own {
-        make: Arc<dyn Fn(&RatedInput) -> Result<Box<dyn RateEstimator>> + Send + Sync>,
+        make: Arc<MakeEstimator>,
         /// Settings of the other kind that were made all the same.
         misplaced: Vec<&'static str>,
     },

@@ -10,8 +10,10 @@
 mod client;
 mod commit_handle;
 mod committer;
+mod decode;
 mod decoder;
 pub mod embedded;
+pub mod fields;
 mod file_offsets;
 mod group_offsets;
 mod limits;
@@ -23,6 +25,7 @@ mod outage;
 mod params;
 mod partitions;
 mod place;
+mod range_reads;
 mod reader;
 mod record;
 mod running;
@@ -32,8 +35,8 @@ mod subscription;
 mod tests;
 mod topic_partition;
 mod transaction_offsets;
+mod undecodable;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use self::decoder::{Copied, Decoder, Each};
@@ -42,10 +45,12 @@ use self::reader::KafkaPartition;
 use self::running::Running;
 use super::{InputBatch, Source, SourceContext};
 use crate::data::Data;
+use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Time;
 
 pub use commit_handle::CommitHandle;
+pub use decode::{Decode, Json};
 pub use file_offsets::FileOffsetStore;
 pub use limits::PerPartitionConfig;
 pub use message::{FromKafka, KafkaMessage};
@@ -56,6 +61,7 @@ pub use record::{KafkaHeaders, KafkaRecord};
 pub use subscription::Subscription;
 pub use topic_partition::TopicPartition;
 pub use transaction_offsets::TransactionOffsets;
+pub use undecodable::{DeadLetters, Undecodable};
 
 /// A source of whole records; what it promises is said at [`direct_stream`](crate::kafka::direct_stream). Nothing is
 /// connected before the context starts.
@@ -70,7 +76,30 @@ pub(crate) fn decoded<T: Data>(
     params: KafkaParams,
     decode: impl Fn(&KafkaMessage<'_>) -> Result<T> + Send + Sync + 'static,
 ) -> impl Source<T> {
-    DirectSource::new(subscription, params, Each(decode))
+    let decoder = Each::new(decode, params.undecodable.clone());
+    DirectSource::new(subscription, params, decoder)
+}
+
+/// A dataset of the whole records of ranges; what it promises is said at
+/// [`create_dataset`](crate::kafka::create_dataset).
+pub(crate) fn range_records(
+    context: &SourceContext,
+    params: KafkaParams,
+    ranges: &[OffsetRange],
+) -> Result<Dataset<KafkaRecord>> {
+    let headers = params.headers;
+    range_reads::dataset(context, params, ranges, Copied { headers })
+}
+
+/// A dataset of what `decode` makes of the messages of ranges.
+pub(crate) fn decoded_range<T: Data>(
+    context: &SourceContext,
+    params: KafkaParams,
+    ranges: &[OffsetRange],
+    decode: impl Fn(&KafkaMessage<'_>) -> Result<T> + Send + Sync + 'static,
+) -> Result<Dataset<T>> {
+    let decoder = Each::new(decode, params.undecodable.clone());
+    range_reads::dataset(context, params, ranges, decoder)
 }
 
 /// Reads topics in batches.
@@ -78,14 +107,14 @@ struct DirectSource<D> {
     name: String,
     subscription: Subscription,
     params: KafkaParams,
-    decoder: Arc<D>,
+    decoder: D,
     running: Option<Running>,
 }
 
 impl<D> DirectSource<D> {
     fn new(subscription: Subscription, params: KafkaParams, decoder: D) -> Self {
         let name = format!("kafka {subscription}");
-        DirectSource { name, subscription, params, decoder: Arc::new(decoder), running: None }
+        DirectSource { name, subscription, params, decoder, running: None }
     }
 
     fn running(&mut self) -> Result<&mut Running> {
@@ -105,20 +134,14 @@ impl<T: Data, D: Decoder<T>> Source<T> for DirectSource<D> {
 
     fn batch(&mut self, time: Time) -> Result<Option<InputBatch<T>>> {
         let most = self.params.max_records_per_task;
-        let decoder = Arc::clone(&self.decoder);
+        let decoder = self.decoder.for_batch(&self.name, time);
         let running = self.running()?;
-        let mut ranges = Vec::new();
-        let mut partitions = Vec::new();
-        for (slot, whole) in running.plan(time)? {
-            let offsets = whole.from..whole.until;
-            let parts = whole.cut(most);
-            let cut = (parts.len() > 1).then_some(offsets);
-            for range in parts {
-                ranges.push(range.clone());
-                let (reader, slot, decoder) = (running.reader(), Arc::clone(&slot), Arc::clone(&decoder));
-                partitions.push(KafkaPartition { reader, slot, range, whole: cut.clone(), decoder });
-            }
-        }
+        let plan = running.plan(time)?;
+        let partitions: Vec<_> = plan
+            .into_iter()
+            .flat_map(|(slot, range)| KafkaPartition::parts(running.reader(), &slot, range, most, &decoder))
+            .collect();
+        let ranges: Vec<_> = partitions.iter().map(|part| part.range.clone()).collect();
         let records = ranges.iter().map(OffsetRange::count).sum();
         let description = describe(&ranges);
         let dataset = running.context().read(partitions, OffsetRanges(ranges.into()));

@@ -239,13 +239,22 @@ impl Delivery {
     pub fn finish(self) -> Result<()> {
         /// How much later than it should librdkafka may report that a record was not delivered.
         const GRACE: Duration = Duration::from_secs(10);
+        /// After how long the log tells that records wait.
+        const LONG: Duration = Duration::from_secs(5);
         let Parts { brokers, clock, delivery_timeout, .. } = &*self.producer.0;
         let give_up = clock.now() + *delivery_timeout + GRACE;
+        let mut tell_at = Some(clock.now() + LONG);
         loop {
+            let now = clock.now();
+            if tell_at.is_some_and(|at| now > at) {
+                tell_at = None;
+                let pending = self.books.pending.load(Ordering::Relaxed);
+                tracing::warn!(brokers, pending, ?delivery_timeout, "records wait for the Kafka brokers to take them");
+            }
             self.failed()?;
             match self.books.pending.load(Ordering::Acquire) {
                 0 => return self.failed(),
-                pending if clock.now() > give_up => {
+                pending if now > give_up => {
                     let message = format!(
                         "{pending} records were sent to the Kafka brokers {brokers}, and there is no report of them \
                          after {delivery_timeout:?}"

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod accumulators;
 #[cfg(test)]
+mod backpressure;
+#[cfg(test)]
 mod datasets;
 #[cfg(test)]
 mod failures;

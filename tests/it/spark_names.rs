@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// The public methods of Spark 3.5, class by class, under the headings of the table.
-const SPARK: [(&str, &str); 4] = [
+const SPARK: [(&str, &str); 5] = [
     (
         "DStream",
         "cache checkpoint compute context count countByValue countByValueAndWindow countByWindow dependencies filter \
@@ -24,6 +24,18 @@ const SPARK: [(&str, &str); 4] = [
         "addStreamingListener awaitTermination awaitTerminationOrTimeout binaryRecordsStream checkpoint fileStream \
          getActive getActiveOrCreate getOrCreate getState jarOfClass queueStream rawSocketStream receiverStream remember \
          removeStreamingListener socketStream socketTextStream sparkContext start stop textFileStream transform union",
+    ),
+    (
+        "Kafka and back-pressure",
+        "CanCommitOffsets ConsumerStrategies.Assign ConsumerStrategies.Subscribe ConsumerStrategies.SubscribePattern \
+         HasOffsetRanges KafkaUtils.createDirectStream KafkaUtils.createRDD LocationStrategies OffsetRange \
+         PerPartitionConfig spark.streaming.backpressure.enabled spark.streaming.backpressure.initialRate \
+         spark.streaming.backpressure.pid.derived spark.streaming.backpressure.pid.integral \
+         spark.streaming.backpressure.pid.minRate spark.streaming.backpressure.pid.proportional \
+         spark.streaming.backpressure.rateEstimator spark.streaming.kafka.allowNonConsecutiveOffsets \
+         spark.streaming.kafka.consumer.cache.enabled spark.streaming.kafka.consumer.cache.maxCapacity \
+         spark.streaming.kafka.consumer.poll.ms spark.streaming.kafka.maxRatePerPartition \
+         spark.streaming.kafka.minRatePerPartition",
     ),
     (
         "RDD and its pairs",
@@ -127,6 +139,27 @@ fn every_method_in_the_table_exists() {
                 };
                 assert!(exists, "{heading}: {spark:?} is said to be `{name}`, which {of} does not have");
             }
+        }
+    }
+}
+
+/// Functions, types, variants and settings: that something public has the name, wherever it is.
+#[test]
+fn every_name_for_kafka_in_the_table_exists() {
+    let declared: String = ["src/input", "src/input/kafka", "src/backpressure", "src"]
+        .iter()
+        .flat_map(|folder| fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    for (spark, ours) in section("Kafka and back-pressure") {
+        for name in ours {
+            let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+            let exists = ["pub fn ", "pub struct ", "pub trait ", "    "]
+                .iter()
+                .any(|before| declared.split(&format!("{before}{name}")).skip(1).any(ends));
+            assert!(exists, "{spark:?} is said to be `{name}`, which nothing is called");
         }
     }
 }

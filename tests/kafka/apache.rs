@@ -13,6 +13,7 @@ mod limits;
 mod load;
 mod loss;
 mod outages;
+mod output;
 mod places;
 mod starts;
 mod tasks;

@@ -6,9 +6,11 @@
 mod apache;
 mod bad_input;
 mod delivery;
+mod limits;
 mod offsets;
 mod output;
 mod program;
+mod records;
 mod recovery;
 
 use std::time::Duration;

@@ -266,6 +266,15 @@ impl Planner {
         take_error(&self.consumer)
     }
 
+    /// The offsets of an answer that has to be complete.
+    pub(super) fn complete(&self, what: &str, answer: Result<Offsets, Unanswered>) -> Result<Vec<Option<i64>>> {
+        let answer = answer.map_err(|unanswered| unanswered.error(&format!("{what} (brokers {})", self.brokers)))?;
+        match answer.problem {
+            None => Ok(answer.offsets),
+            Some(why) => Err(Error::new(ErrorKind::Input, format!("{what} (brokers {}): {why}", self.brokers))),
+        }
+    }
+
     fn unanswered(&self, error: KafkaError) -> Unanswered {
         let said = self.take_error();
         Unanswered { what: text(&error), said, code: error.rdkafka_error_code(), cause: Some(error) }

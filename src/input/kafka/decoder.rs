@@ -7,6 +7,7 @@ use super::message::KafkaMessage;
 use super::native::{Headers, Message, Messages};
 use super::record::{KafkaHeaders, KafkaRecord};
 use super::topic_partition::TopicPartition;
+use super::undecodable::{LeftOut, Policy, Undecodable};
 use crate::error::Result;
 use crate::time::Time;
 
@@ -15,36 +16,77 @@ const ARENA_BYTES: usize = 256 * 1024;
 
 /// Makes records of messages. The one place where bytes of Kafka become what a program works with.
 pub(super) trait Decoder<T>: Send + Sync + 'static {
-    /// Appends a record for each message of a partition, in order.
-    fn decode(&self, partition: &TopicPartition, messages: &Messages, records: &mut Vec<T>) -> Result<()>;
+    /// The decoder of one batch of a stream.
+    fn for_batch(&self, stream: &str, batch: Time) -> Arc<Self>;
+
+    /// Appends a record for each message of a partition, in order, but for those that the task leaves out.
+    fn decode(
+        &self,
+        partition: &TopicPartition,
+        messages: &Messages,
+        left_out: &mut LeftOut,
+        records: &mut Vec<T>,
+    ) -> Result<()>;
 }
 
 /// Decodes message by message, where they lie.
-pub(super) struct Each<F>(pub(super) F);
+pub(super) struct Each<F> {
+    decode: Arc<F>,
+    undecodable: Policy,
+}
+
+impl<F> Each<F> {
+    pub(super) fn new(decode: F, undecodable: Undecodable) -> Self {
+        Each { decode: Arc::new(decode), undecodable: Policy::new(undecodable, None) }
+    }
+}
 
 impl<T, F> Decoder<T> for Each<F>
 where
     F: Fn(&KafkaMessage<'_>) -> Result<T> + Send + Sync + 'static,
 {
-    fn decode(&self, partition: &TopicPartition, messages: &Messages, records: &mut Vec<T>) -> Result<()> {
+    fn for_batch(&self, stream: &str, batch: Time) -> Arc<Self> {
+        Arc::new(Each { decode: Arc::clone(&self.decode), undecodable: self.undecodable.for_batch(stream, batch) })
+    }
+
+    fn decode(
+        &self,
+        partition: &TopicPartition,
+        messages: &Messages,
+        left_out: &mut LeftOut,
+        records: &mut Vec<T>,
+    ) -> Result<()> {
         records.reserve(messages.len());
         for message in messages.iter() {
-            let offset = message.offset();
             let message = KafkaMessage::fetched(&partition.topic, partition.partition, message);
-            records.push((self.0)(&message).map_err(|error| error.within(format!("{partition} offset {offset}")))?);
+            match (self.decode)(&message) {
+                Ok(record) => records.push(record),
+                Err(why) => self.undecodable.apply(&message, why, left_out)?,
+            }
         }
         Ok(())
     }
 }
 
 /// Copies messages into arenas, from which records take slices.
+#[derive(Clone, Copy)]
 pub(super) struct Copied {
     /// Whether headers are read.
     pub(super) headers: bool,
 }
 
 impl Decoder<KafkaRecord> for Copied {
-    fn decode(&self, partition: &TopicPartition, messages: &Messages, records: &mut Vec<KafkaRecord>) -> Result<()> {
+    fn for_batch(&self, _: &str, _: Time) -> Arc<Self> {
+        Arc::new(*self)
+    }
+
+    fn decode(
+        &self,
+        partition: &TopicPartition,
+        messages: &Messages,
+        _: &mut LeftOut,
+        records: &mut Vec<KafkaRecord>,
+    ) -> Result<()> {
         records.reserve(messages.len());
         let mut messages = messages.iter().peekable();
         while messages.peek().is_some() {

@@ -126,6 +126,10 @@ impl std::fmt::Debug for KafkaMessage<'_> {
 
 /// A type that is built from a Kafka message: the records of [`direct_stream_as`](crate::kafka::direct_stream_as).
 ///
+/// A struct derives it: each field says which part of the message it takes. [`Decode`](crate::kafka::Decode) is enough
+/// for a type that is made of the value alone: each is `FromKafka` too, and so is a pair of two, of key and value.
+/// [`Json`](crate::kafka::Json) is such a type. By hand it looks like this:
+///
 /// # Examples
 ///
 /// ```
@@ -152,6 +156,12 @@ impl std::fmt::Debug for KafkaMessage<'_> {
 /// assert_eq!(level, Level { gauge: "Hull".to_string(), millimetres: 4120 });
 /// # Ok::<(), Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be built from a Kafka message",
+    label = "not `tidemill::kafka::FromKafka`",
+    note = "add `#[derive(tidemill::kafka::FromKafka)]` to the struct and `#[kafka(..)]` to its fields, or implement the trait",
+    note = "for a value alone take `kafka::Json` of what serde reads, or implement `tidemill::kafka::Decode`; `(K, V)` is key and value"
+)]
 pub trait FromKafka: Sized {
     /// Builds the record.
     ///

@@ -7,6 +7,7 @@ use rdkafka::ClientConfig;
 use super::commit_handle::CommitHandle;
 use super::limits::{PartitionRates, PerPartitionConfig};
 use super::offset_store::OffsetStore;
+use super::undecodable::Undecodable;
 use crate::brokers::check_settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Time;
@@ -60,6 +61,7 @@ pub struct KafkaParams {
     /// `None` for the committed offsets of the group.
     pub(super) store: Option<Arc<dyn OffsetStore>>,
     pub(super) commits: Commits,
+    pub(super) undecodable: Undecodable,
 }
 
 /// Who says that offsets are to be committed.
@@ -125,6 +127,7 @@ impl KafkaParams {
             max_records_per_task: None,
             store: None,
             commits: Commits::AfterOutputs,
+            undecodable: Undecodable::Fail,
             rates: PartitionRates::default(),
         }
     }
@@ -245,6 +248,13 @@ impl KafkaParams {
     #[must_use]
     pub fn commit_never(mut self) -> Self {
         self.commits = Commits::Never;
+        self
+    }
+
+    /// What the stream does with messages that it cannot decode. It fails unless set.
+    #[must_use]
+    pub fn undecodable(mut self, undecodable: Undecodable) -> Self {
+        self.undecodable = undecodable;
         self
     }
 

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::mem::take;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use super::native::{Messages, PartitionQueue};
 use super::offset_range::OffsetRange;
 use super::params::KafkaParams;
 use super::topic_partition::TopicPartition;
+use super::undecodable::LeftOut;
 use crate::dataset::{Emitter, ReadPartition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::SourceContext;
@@ -42,10 +43,9 @@ const MOST_SET_ASIDE: i64 = 16;
 /// Reads the records of ranges. Every partition is read from its start offset on, one range after the other, so that
 /// librdkafka can fetch ahead of the batches; only a range that is read again seeks.
 pub(super) struct Reader {
-    /// `None` once the stream was stopped: batches that are kept must not keep the connection.
-    consumer: Mutex<Option<Arc<BaseConsumer<Events>>>>,
+    /// `None` once the stream was stopped: batches that are kept must not keep the connections.
+    clients: Mutex<Option<Clients>>,
     slots: Mutex<Vec<Arc<Slot>>>,
-    planner: Weak<Planner>,
     brokers: String,
     max_idle: Duration,
     fail_on_data_loss: bool,
@@ -53,9 +53,17 @@ pub(super) struct Reader {
     closed: AtomicBool,
 }
 
+#[derive(Clone)]
+struct Clients {
+    consumer: Arc<BaseConsumer<Events>>,
+    planner: Arc<Planner>,
+}
+
 /// One partition. It is read by one task at a time.
 pub(super) struct Slot {
     partition: TopicPartition,
+    /// The offset at which there is nothing more to read for anyone.
+    last: Option<i64>,
     lane: Mutex<Option<Lane>>,
     /// Which thread reads, and how many ranges inside each other.
     reading: Mutex<Option<(ThreadId, usize)>>,
@@ -85,7 +93,7 @@ impl Reader {
     pub(super) fn new(
         config: &ClientConfig,
         partitions: usize,
-        planner: &Arc<Planner>,
+        planner: Arc<Planner>,
         params: &KafkaParams,
         context: &SourceContext,
     ) -> Result<Self> {
@@ -96,11 +104,12 @@ impl Reader {
             // librdkafka counts each queue by itself.
             config.set(QUEUED, (QUEUED_KBYTES / partitions.max(1)).max(QUEUED_KBYTES_EACH).to_string());
         }
+        let brokers = planner.brokers().to_string();
+        let clients = Clients { consumer: client::create(&config)?, planner };
         Ok(Reader {
-            consumer: Mutex::new(Some(client::create(&config)?)),
+            clients: Mutex::new(Some(clients)),
             slots: Mutex::default(),
-            planner: Arc::downgrade(planner),
-            brokers: planner.brokers().to_string(),
+            brokers,
             max_idle: params.max_outage,
             fail_on_data_loss: params.fail_on_data_loss,
             context: context.clone(),
@@ -110,16 +119,8 @@ impl Reader {
 
     /// Starts to fetch further partitions, each from its offset on.
     pub(super) fn add(&self, starts: &[(TopicPartition, i64)]) -> Result<Vec<Arc<Slot>>> {
-        let consumer = self.consumer.lock().unwrap_or_else(PoisonError::into_inner);
-        let consumer = consumer.as_ref().ok_or_else(stopped)?;
-        let slot = |(partition, start): &(TopicPartition, i64)| {
-            let queue = PartitionQueue::new(consumer, &partition.topic, partition.partition);
-            let queue = queue
-                .ok_or_else(|| Error::new(ErrorKind::Internal, format!("librdkafka has no queue for {partition}")))?;
-            let lane = Lane { queue, next: Some(*start), leftover: Messages::default(), aside: VecDeque::new() };
-            let (lane, partition) = (Mutex::new(Some(lane)), partition.clone());
-            Ok(Arc::new(Slot { partition, lane, reading: Mutex::default(), free: Condvar::new() }))
-        };
+        let consumer = self.clients()?.consumer;
+        let slot = |(partition, start): &(TopicPartition, i64)| Slot::new(&consumer, partition, Some(*start), None);
         let slots: Vec<_> = starts.iter().map(slot).collect::<Result<_>>()?;
         let all = client::list(starts.iter().map(|(partition, start)| (partition, Offset::Offset(*start))));
         consumer.incremental_assign(&all).map_err(|error| {
@@ -129,14 +130,25 @@ impl Reader {
         Ok(slots)
     }
 
-    /// Ends fetching a partition that is gone.
+    /// Adds a partition that is fetched from the first read on, and not beyond `last`.
+    pub(super) fn add_up_to(&self, partition: TopicPartition, last: i64) -> Result<Arc<Slot>> {
+        let slot = Slot::new(&self.clients()?.consumer, &partition, None, Some(last))?;
+        self.slots().push(Arc::clone(&slot));
+        Ok(slot)
+    }
+
+    /// Ends fetching a partition, for good or until it is read again.
     pub(super) fn remove(&self, slot: &Slot) {
         let only = client::list([(&slot.partition, Offset::Invalid)].into_iter());
-        if let Some(consumer) = &*self.consumer.lock().unwrap_or_else(PoisonError::into_inner) {
-            if let Err(error) = consumer.incremental_unassign(&only) {
+        if let Ok(clients) = self.clients() {
+            if let Err(error) = clients.consumer.incremental_unassign(&only) {
                 tracing::debug!(partition = %slot.partition, %error, "librdkafka does not let go of the partition");
             }
         }
+    }
+
+    fn clients(&self) -> Result<Clients> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(stopped)
     }
 
     fn slots(&self) -> MutexGuard<'_, Vec<Arc<Slot>>> {
@@ -145,15 +157,15 @@ impl Reader {
 
     /// Lets librdkafka tell what it has to, without waiting.
     pub(super) fn serve(&self) {
-        if let Some(consumer) = &*self.consumer.lock().unwrap_or_else(PoisonError::into_inner) {
-            client::serve(consumer);
+        if let Ok(clients) = self.clients() {
+            client::serve(&clients.consumer);
         }
     }
 
     /// Ends reading: a task that waits fails, and so does every later one.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        drop(self.consumer.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.clients.lock().unwrap_or_else(PoisonError::into_inner).take());
         for slot in self.slots().iter() {
             // Whoever holds a lane sees the flag and closes it.
             match slot.lane.try_lock() {
@@ -242,6 +254,12 @@ impl Reader {
             _ => until,
         };
         lane.next = Some(end);
+        if slot.last.is_some_and(|last| last <= end) {
+            // What librdkafka has fetched beyond goes, too.
+            lane.next = None;
+            lane.leftover = Messages::default();
+            self.remove(slot);
+        }
         Ok((messages, end))
     }
 
@@ -265,7 +283,11 @@ impl Reader {
                 None => {}
                 Some((code, text)) => match self.recover(code, text, &slot.partition, next..until)? {
                     Some(goes_on) => self.seek(slot, lane, goes_on)?,
-                    None => return Ok(Messages::default()),
+                    None => {
+                        // After an error librdkafka reads the partition no more.
+                        self.seek(slot, lane, until)?;
+                        return Ok(Messages::default());
+                    }
                 },
             }
             if self.is_closed() {
@@ -298,8 +320,9 @@ impl Reader {
         if sought.is_ok() {
             return Ok(());
         }
-        // After an error like "offset out of range" librdkafka reads the partition no more, and takes no seek either.
-        consumer.incremental_unassign(&only).map_err(failed)?;
+        // After an error like "offset out of range" librdkafka reads the partition no more, and takes no seek either;
+        // nor does one that is not read yet, or not any more, of which there is nothing to let go.
+        let _ = consumer.incremental_unassign(&only);
         let again = client::list([(partition, Offset::Offset(offset))].into_iter());
         consumer.incremental_assign(&again).map_err(failed)
     }
@@ -324,7 +347,7 @@ impl Reader {
         }
         let only = std::slice::from_ref(partition);
         let ask = |planner: &Planner| Some((planner.beginnings(only, SEEK).ok()?, planner.ends(only, SEEK).ok()?));
-        let log = self.planner.upgrade().and_then(|planner| ask(&planner));
+        let log = self.clients().ok().and_then(|clients| ask(&clients.planner));
         let log = log.and_then(|(first, last)| Some((first.offsets[0]?, last.offsets[0]?)));
         let (lost, goes_on) = match log {
             Some((first, _)) if first > start => {
@@ -372,6 +395,21 @@ fn stopped() -> Error {
 }
 
 impl Slot {
+    /// The lane comes out of the queue of the partition, which has to be taken before the partition is assigned.
+    fn new(
+        consumer: &Arc<BaseConsumer<Events>>,
+        partition: &TopicPartition,
+        next: Option<i64>,
+        last: Option<i64>,
+    ) -> Result<Arc<Self>> {
+        let queue = PartitionQueue::new(consumer, &partition.topic, partition.partition);
+        let queue =
+            queue.ok_or_else(|| Error::new(ErrorKind::Internal, format!("librdkafka has no queue for {partition}")))?;
+        let lane = Lane { queue, next, leftover: Messages::default(), aside: VecDeque::new() };
+        let (lane, partition) = (Mutex::new(Some(lane)), partition.clone());
+        Ok(Arc::new(Slot { partition, last, lane, reading: Mutex::default(), free: Condvar::new() }))
+    }
+
     /// Waits until no task of another thread reads the partition: two that take turns would seek for every chunk.
     fn turn(&self) -> Turn<'_> {
         let me = thread::current().id();
@@ -482,6 +520,26 @@ pub(super) struct KafkaPartition<D> {
     pub(super) decoder: Arc<D>,
 }
 
+impl<D> KafkaPartition<D> {
+    /// A range in parts of at most this many offsets.
+    pub(super) fn parts(
+        reader: &Arc<Reader>,
+        slot: &Arc<Slot>,
+        range: OffsetRange,
+        most: Option<u64>,
+        decoder: &Arc<D>,
+    ) -> Vec<KafkaPartition<D>> {
+        let offsets = range.from..range.until;
+        let parts = range.cut(most);
+        let whole = (parts.len() > 1).then_some(offsets);
+        let part = |range| {
+            let (reader, slot, decoder) = (Arc::clone(reader), Arc::clone(slot), Arc::clone(decoder));
+            KafkaPartition { reader, slot, range, whole: whole.clone(), decoder }
+        };
+        parts.into_iter().map(part).collect()
+    }
+}
+
 impl<T, D: Decoder<T>> ReadPartition<T> for KafkaPartition<D> {
     fn records(&self) -> Option<u64> {
         Some(self.range.count())
@@ -495,9 +553,9 @@ impl<T, D: Decoder<T>> ReadPartition<T> for KafkaPartition<D> {
         if self.range.is_empty() {
             return Ok(());
         }
-        let mut records = Vec::new();
+        let (mut records, mut left_out) = (Vec::new(), LeftOut::default());
         let mut emit = |messages: &Messages| {
-            self.decoder.decode(&self.slot.partition, messages, &mut records)?;
+            self.decoder.decode(&self.slot.partition, messages, &mut left_out, &mut records)?;
             records.drain(..).for_each(|record| out.emit(record));
             Ok(!out.is_done())
         };
@@ -515,6 +573,7 @@ impl<T, D: Decoder<T>> ReadPartition<T> for KafkaPartition<D> {
         if self.reader.is_closed() {
             self.reader.close();
         }
-        outcome
+        outcome?;
+        left_out.finish()
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::message::FromKafka;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Time;
 
@@ -69,6 +70,16 @@ impl KafkaRecord {
     pub fn with_timestamp(mut self, timestamp: Time) -> Self {
         self.timestamp = Some(timestamp);
         self
+    }
+
+    /// The record as another type: one with `#[derive(FromKafka)]`, a value, a pair of key and value.
+    ///
+    /// # Errors
+    ///
+    /// If the record is no such thing; names topic, partition and offset.
+    pub fn decode<T: FromKafka>(&self) -> Result<T> {
+        let KafkaRecord { topic, partition, offset, .. } = self;
+        T::from_kafka(&self.into()).map_err(|error| error.within(format!("{topic}/{partition} offset {offset}")))
     }
 
     /// The value as text.

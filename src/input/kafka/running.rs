@@ -78,8 +78,7 @@ impl Running {
             return Err(Error::new(ErrorKind::Config, message));
         }
         let place = Place::new(stream, params, &planner, context);
-        let reader = Arc::new(Reader::new(&config, partitions.len(), &planner, params, context)?);
-        let next_look = Time::ZERO;
+        let reader = Arc::new(Reader::new(&config, partitions.len(), Arc::clone(&planner), params, context)?);
         let mut running = Running {
             stream: stream.to_string(),
             subscription: subscription.clone(),
@@ -95,7 +94,7 @@ impl Running {
             planned: VecDeque::new(),
             ends: Outage::new(params.max_outage, "have not told the ends of all partitions"),
             looks: Outage::new(params.max_outage, "have not told which partitions there are, or where they start"),
-            next_look,
+            next_look: Time::ZERO,
             planner,
             reader,
             place,
@@ -105,8 +104,8 @@ impl Running {
         Ok(running)
     }
 
-    pub(super) fn reader(&self) -> Arc<Reader> {
-        Arc::clone(&self.reader)
+    pub(super) fn reader(&self) -> &Arc<Reader> {
+        &self.reader
     }
 
     pub(super) fn context(&self) -> &SourceContext {

@@ -1,5 +1,7 @@
+use std::time::Duration;
+
 use super::SourceContext;
-use super::client::{self, Offsets, Planner};
+use super::client::Planner;
 use super::params::{AutoOffsetReset, KafkaParams};
 use super::subscription::{Start, Subscription};
 use super::topic_partition::TopicPartition;
@@ -26,11 +28,11 @@ impl Starts<'_> {
             return Ok(Vec::new());
         }
         let Starts { planner, params, .. } = self;
-        let timeout = params.start_timeout;
+        let timeout = self.timeout();
         let ready = planner.ask_until_ready(timeout, |timeout| planner.beginnings(partitions, timeout));
-        let beginnings = self.complete("the first offsets cannot be read", ready)?;
+        let beginnings = self.planner.complete("the first offsets cannot be read", ready)?;
         let ready = planner.ask_until_ready(timeout, |timeout| planner.ends(partitions, timeout));
-        let ends = self.complete("the last offsets cannot be read", ready)?;
+        let ends = self.planner.complete("the last offsets cannot be read", ready)?;
         let at_times = self.at_times(partitions, kept)?;
         let mut starts = Vec::with_capacity(partitions.len());
         for (n, partition) in partitions.iter().enumerate() {
@@ -66,6 +68,11 @@ impl Starts<'_> {
         Ok(starts)
     }
 
+    /// How long a question may take.
+    fn timeout(&self) -> Duration {
+        if self.joining { self.params.planning_timeout } else { self.params.start_timeout }
+    }
+
     /// The offsets of those partitions that start at a time. Asked for after their ends: where there is no record that
     /// is as young, none came before the end that is known.
     fn at_times(&self, partitions: &[TopicPartition], kept: &[Option<i64>]) -> Result<Vec<Option<i64>>> {
@@ -84,22 +91,12 @@ impl Starts<'_> {
             return Ok(offsets);
         }
         let times: Vec<_> = asked.iter().map(|&(n, time)| (partitions[n].clone(), time)).collect();
-        let ready =
-            self.planner.ask_until_ready(self.params.start_timeout, |timeout| self.planner.at_times(&times, timeout));
-        let found = self.complete("the offsets at a time cannot be read", ready)?;
+        let ready = self.planner.ask_until_ready(self.timeout(), |timeout| self.planner.at_times(&times, timeout));
+        let found = self.planner.complete("the offsets at a time cannot be read", ready)?;
         for ((n, _), offset) in asked.into_iter().zip(found) {
             offsets[n] = offset;
         }
         Ok(offsets)
-    }
-
-    fn complete(&self, what: &str, answer: Result<Offsets, client::Unanswered>) -> Result<Vec<Option<i64>>> {
-        let brokers = self.planner.brokers();
-        let answer = answer.map_err(|unanswered| unanswered.error(&format!("{what} (brokers {brokers})")))?;
-        match answer.problem {
-            None => Ok(answer.offsets),
-            Some(why) => Err(Error::new(ErrorKind::Input, format!("{what} (brokers {brokers}): {why}"))),
-        }
     }
 
     /// Where to go on, unless what comes next is lost.

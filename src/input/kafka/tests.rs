@@ -553,7 +553,7 @@ fn reader(params: &KafkaParams) -> (Arc<Planner>, Arc<Reader>, Arc<Slot>) {
     let config = params.client_config(Duration::from_secs(1)).unwrap();
     let planner = Arc::new(Planner::new(params, &config).unwrap());
     let only = (TopicPartition::new("a", 0), 0);
-    let reader = Arc::new(Reader::new(&config, 1, &planner, params, &context_of(1).0).unwrap());
+    let reader = Arc::new(Reader::new(&config, 1, Arc::clone(&planner), params, &context_of(1).0).unwrap());
     let slot = reader.add(&[only]).unwrap().remove(0);
     (planner, reader, slot)
 }
@@ -911,4 +911,100 @@ fn a_stream_that_was_told_to_start_elsewhere_moves_its_place() {
     place.done(Progress { partitions: Arc::clone(&partitions), positions: Arc::new(starts) });
     place.stop(Duration::from_secs(10)).unwrap();
     assert_eq!(group.load(&partitions).unwrap(), [Some(2), Some(5), Some(7)]);
+}
+
+fn dataset_of(
+    broker: &EmbeddedBroker,
+    params: KafkaParams,
+    ranges: &[(i32, i64, i64)],
+) -> Result<Dataset<KafkaRecord>> {
+    let range = |&(partition, from, until)| OffsetRange { topic: "a".into(), partition, from, until };
+    let ranges: Vec<_> = ranges.iter().map(range).collect();
+    let params = KafkaParams { brokers: broker.bootstrap_servers(), ..params };
+    range_records(&context_of(1).0, params, &ranges)
+}
+
+#[test]
+fn explicit_ranges_can_be_read_as_often_as_wanted() {
+    let broker = broker(&[("a", 2)]);
+    broker.send("a", numbers(0..20)).unwrap();
+    let params = KafkaParams::new("").set("fetch.wait.max.ms", "10");
+    let ranges = [(0, 4, 8), (1, 0, 2), (0, 2, 6), (0, 3, 3)];
+    let dataset = dataset_of(&broker, params.clone(), &ranges).unwrap();
+    let expected = [vec!["8", "10", "12", "14"], vec!["1", "3"], vec!["4", "6", "8", "10"], vec![]];
+    for _ in 0..3 {
+        assert_eq!(texts(&dataset), expected);
+    }
+    // What comes later changes nothing.
+    broker.send("a", numbers(20..40)).unwrap();
+    assert_eq!(texts(&dataset), expected);
+    assert_eq!(dataset.offset_ranges().unwrap().len(), 4);
+    let cut = dataset_of(&broker, params.clone().max_records_per_task(3), &[(0, 2, 9)]).unwrap();
+    for _ in 0..3 {
+        assert_eq!(texts(&cut), [vec!["4", "6"], vec!["8", "10"], vec!["12", "14", "16"]]);
+    }
+    assert_eq!(texts(&dataset_of(&broker, params, &[]).unwrap()), vec![vec![""; 0]; 0]);
+}
+
+#[test]
+fn ranges_that_the_log_does_not_have_are_refused() {
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", numbers(0..4)).unwrap();
+    let error = |ranges: &[(i32, i64, i64)]| {
+        dataset_of(&broker, KafkaParams::new(""), ranges).map(drop).unwrap_err().to_string()
+    };
+    assert_eq!(error(&[(0, 0, 2), (0, 1, 5)]), "a/0 cannot be read from 0 to 5: the log has 0..4");
+    let backwards = "a/0 offsets 3..1 is no range: it has to start at 0 or later, and not behind its end";
+    assert_eq!(error(&[(0, 3, 1)]), backwards);
+    assert!(
+        error(&[(7, 0, 0)]).starts_with("the first offsets cannot be read (brokers 127.0.0.1:"),
+        "{}",
+        error(&[(7, 0, 0)])
+    );
+}
+
+#[test]
+fn what_is_deleted_before_it_is_read_is_left_out_if_it_may_be() {
+    let broker = broker(&[("a", 1)]);
+    let slow = params(&broker).set("queued.min.messages", "1").set("queued.max.messages.kbytes", "1");
+    let slow = slow.set("fetch.message.max.bytes", "1000").set("fetch.max.bytes", "1048576");
+    let mut source =
+        direct_source(Subscription::topics(["a"]), slow.set("message.max.bytes", "1000000").fail_on_data_loss(false));
+    let (send, events) = unbounded();
+    source.start(&context_of(1).0.of_input(StreamId(0), "kafka a").reporting_to(send)).unwrap();
+    broker.send("a", incompressible(0)).unwrap();
+    let first = source.batch(Time::from_millis(1000)).unwrap().unwrap().dataset;
+    (1..5).for_each(|n| broker.send("a", incompressible(n * 3000)).unwrap());
+    let second = source.batch(Time::from_millis(2000)).unwrap().unwrap().dataset;
+    // All of the first batch is gone, and the beginning of the second.
+    assert_eq!(first.count().unwrap(), 0);
+    let records = second.collect().unwrap();
+    let left = records[0].offset..15_000;
+    assert!(left.start > 3000);
+    assert_eq!(records.iter().map(|record| record.offset).collect::<Vec<_>>(), left.clone().collect::<Vec<_>>());
+    let lost: Vec<String> = events
+        .try_iter()
+        .map(|event| match event {
+            Event::DataLost { what, .. } => what,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(lost.len(), 2, "{lost:?}");
+    assert!(lost[0].starts_with("a/0: offsets 0..3000 are gone, the log now starts at "), "{lost:?}");
+    assert!(lost[1].starts_with(&format!("a/0: offsets 3000..{} are gone", left.start)), "{lost:?}");
+    source.stop(Duration::from_secs(10)).unwrap();
+}
+
+#[test]
+fn a_batch_has_no_more_than_the_rates_allow() {
+    let broker = broker(&[("a", 2)]);
+    broker.send("a", numbers(0..1000)).unwrap();
+    let mut stream = start(&["a"], params(&broker).max_rate_per_partition(30.0));
+    // A batch a second.
+    assert_eq!(ranges(&stream.batch()), ["a/0 offsets 0..30", "a/1 offsets 0..30"]);
+    assert_eq!(ranges(&stream.batch()), ["a/0 offsets 30..60", "a/1 offsets 30..60"]);
+    stream.stop();
+    let error = try_start(&["a"], params(&broker).max_rate_per_partition(0.0)).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("a/0: the maximum rate per partition is 0 records per second"), "{error}");
 }

@@ -163,10 +163,13 @@ impl fmt::Debug for ProducerParams {
     }
 }
 
+/// Topic, key and number of partitions, to a partition.
+type Choose = dyn Fn(&str, Option<&[u8]>, i32) -> i32 + Send + Sync;
+
 /// A partitioner of the program.
 #[derive(Clone)]
 pub(super) struct Partitioner {
-    f: Arc<dyn Fn(&str, Option<&[u8]>, i32) -> i32 + Send + Sync>,
+    f: Arc<Choose>,
     /// What was wrong with the first answer that was.
     fault: Arc<Mutex<Option<String>>>,
 }

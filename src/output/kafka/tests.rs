@@ -20,8 +20,11 @@ fn params(broker: &EmbeddedBroker) -> ProducerParams {
 
 type Bytes = Option<Vec<u8>>;
 
-/// What a partition holds, once it holds so many: key, value, headers and timestamp.
-fn read(broker: &EmbeddedBroker, partition: i32, count: usize) -> Vec<(Bytes, Bytes, Vec<(String, Bytes)>, i64)> {
+/// A record as it lies in a topic: key, value, headers and timestamp.
+type Lying = (Bytes, Bytes, Vec<(String, Bytes)>, i64);
+
+/// What a partition holds, once it holds so many.
+fn read(broker: &EmbeddedBroker, partition: i32, count: usize) -> Vec<Lying> {
     let client: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", broker.bootstrap_servers())
         .set("group.id", "reader")

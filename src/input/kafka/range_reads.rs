@@ -1,0 +1,79 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::client::Planner;
+use super::decoder::Decoder;
+use super::offset_range::{OffsetRange, OffsetRanges};
+use super::params::KafkaParams;
+use super::reader::{KafkaPartition, Reader, Slot};
+use super::topic_partition::TopicPartition;
+use crate::data::Data;
+use crate::dataset::Dataset;
+use crate::error::{Error, ErrorKind, Result};
+use crate::input::SourceContext;
+
+/// The group of a client that commits nothing and joins nothing: librdkafka insists on a name.
+const NO_GROUP: &str = "tidemill";
+
+/// A dataset of the records of ranges; what it promises is said at
+/// [`create_dataset`](crate::kafka::create_dataset).
+pub(super) fn dataset<T: Data, D: Decoder<T>>(
+    context: &SourceContext,
+    mut params: KafkaParams,
+    ranges: &[OffsetRange],
+    decoder: D,
+) -> Result<Dataset<T>> {
+    params.group.get_or_insert_with(|| NO_GROUP.to_string());
+    let config = params.client_config(context.batch_interval())?;
+    let planner = Arc::new(Planner::new(&params, &config)?);
+    let mut bounds: BTreeMap<TopicPartition, (i64, i64)> = BTreeMap::new();
+    for range in ranges {
+        if range.from < 0 || range.from > range.until {
+            let message = format!("{range} is no range: it has to start at 0 or later, and not behind its end");
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        let (first, last) = bounds.entry(range.topic_partition()).or_insert((range.from, range.until));
+        *first = range.from.min(*first);
+        *last = range.until.max(*last);
+    }
+    check(&planner, &params, &bounds)?;
+    let reader = Arc::new(Reader::new(&config, bounds.len(), planner, &params, context)?);
+    let slots: BTreeMap<TopicPartition, Arc<Slot>> = bounds
+        .into_iter()
+        .map(|(partition, (_, last))| Ok((partition.clone(), reader.add_up_to(partition, last)?)))
+        .collect::<Result<_>>()?;
+    let decoder = Arc::new(decoder);
+    let mut all = Vec::new();
+    let mut partitions = Vec::new();
+    for range in ranges {
+        let slot = &slots[&range.topic_partition()];
+        for part in KafkaPartition::parts(&reader, slot, range.clone(), params.max_records_per_task, &decoder) {
+            all.push(part.range.clone());
+            partitions.push(part);
+        }
+    }
+    Ok(context.read(partitions, OffsetRanges(all.into())))
+}
+
+/// Checks that the logs have what is asked for.
+fn check(planner: &Planner, params: &KafkaParams, bounds: &BTreeMap<TopicPartition, (i64, i64)>) -> Result<()> {
+    if bounds.is_empty() {
+        return Ok(());
+    }
+    let partitions: Vec<TopicPartition> = bounds.keys().cloned().collect();
+    let ready = planner.ask_until_ready(params.start_timeout, |timeout| planner.beginnings(&partitions, timeout));
+    let beginnings = planner.complete("the first offsets cannot be read", ready)?;
+    let ready = planner.ask_until_ready(params.start_timeout, |timeout| planner.ends(&partitions, timeout));
+    let ends = planner.complete("the last offsets cannot be read", ready)?;
+    for ((partition, &(from, until)), (beginning, end)) in bounds.iter().zip(beginnings.into_iter().zip(ends)) {
+        let (Some(beginning), Some(end)) = (beginning, end) else {
+            let message = format!("the brokers {} do not know {partition}", planner.brokers());
+            return Err(Error::new(ErrorKind::Input, message));
+        };
+        if from < beginning || until > end {
+            let message = format!("{partition} cannot be read from {from} to {until}: the log has {beginning}..{end}");
+            return Err(Error::new(ErrorKind::Input, message));
+        }
+    }
+    Ok(())
+}
