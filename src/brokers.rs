@@ -2,7 +2,7 @@
 //! settings that a program must not change. Knows nothing of reading or writing.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -12,14 +12,37 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// What librdkafka tells a client beside records.
 #[derive(Default)]
-pub(crate) struct Events {
-    last_error: Mutex<Option<String>>,
+pub(crate) struct Events(Mutex<Told>);
+
+#[derive(Default)]
+struct Told {
+    last_error: Option<String>,
+    /// Why a broker does not let the client in.
+    refusal: Option<String>,
+    /// No broker is connected.
+    all_down: bool,
 }
 
 impl Events {
     /// The last thing that went wrong with the connections, since it was last asked.
     pub(crate) fn take_error(&self) -> Option<String> {
-        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.told().last_error.take()
+    }
+
+    /// Why the brokers do not let the client in, and will not: its password is wrong, or its certificate. `None` if one
+    /// of them has.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let told = self.told();
+        told.refusal.clone().filter(|_| told.all_down)
+    }
+
+    /// The brokers have answered: what was told before is over.
+    pub(crate) fn forget(&self) {
+        *self.told() = Told::default();
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -40,11 +63,18 @@ impl ClientContext for Events {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, "{reason}");
-        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
-        // "All brokers are down" follows the reason why and says less.
-        if last.is_none() || error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            *last = Some(reason.to_string());
+        let mut told = self.told();
+        match error.rdkafka_error_code() {
+            // It follows the reason why and says less.
+            Some(RDKafkaErrorCode::AllBrokersDown) => {
+                told.all_down = true;
+                told.last_error.get_or_insert_with(|| reason.to_string());
+                return;
+            }
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => told.refusal = Some(reason.to_string()),
+            _ => {}
         }
+        told.last_error = Some(reason.to_string());
     }
 }
 

@@ -6,10 +6,17 @@
 mod compaction;
 mod consumers;
 mod direct_stream;
+mod discovery;
 mod errors;
 mod harness;
+mod limits;
+mod load;
+mod loss;
 mod outages;
 mod output;
+mod places;
+mod starts;
+mod tasks;
 mod transactions;
 
 use std::collections::BTreeMap;
@@ -17,6 +24,7 @@ use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
+use tidemill::Event;
 use tidemill::kafka::{self, HasOffsetRanges, KafkaParams, KafkaRecord, OffsetRange, Subscription};
 use tidemill::prelude::{Error, Result, Stop, StreamingContext};
 use tidemill_test_broker::{ApacheKafka, or_skip};
@@ -32,6 +40,11 @@ fn shared() -> Option<&'static ApacheKafka> {
     static KAFKA: OnceLock<tidemill_test_broker::Result<ApacheKafka>> = OnceLock::new();
     let start = || {
         let kafka = ApacheKafka::builder().user(USER.0, USER.1);
+        let kafka = kafka
+            // Who does not say who it is may do anything, the user what nobody is asked to be allowed to.
+            .property("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer")
+            .property("super.users", "User:ANONYMOUS")
+            .property("allow.everyone.if.no.acl.found", "true");
         // Compacted topics are looked through all the time.
         kafka.property("log.cleaner.backoff.ms", "100").start()
     };
@@ -45,9 +58,14 @@ fn context(name: &str) -> StreamingContext {
 /// A program over Kafka that hands over whatever its batches read, and what it has read so far.
 struct Program {
     context: StreamingContext,
-    batches: Receiver<Vec<(OffsetRange, Vec<KafkaRecord>)>>,
+    batches: Receiver<Batch>,
     partitions: BTreeMap<(String, i32), Partition>,
+    /// What was reported as lost. Ranges may have gaps then.
+    lost: Receiver<String>,
+    may_lose: bool,
 }
+
+type Batch = Vec<(OffsetRange, Vec<KafkaRecord>)>;
 
 /// What was read of a topic partition, in the order in which it was read.
 #[derive(Default)]
@@ -61,12 +79,30 @@ impl Partition {
     fn values(&self) -> Vec<&str> {
         self.records.iter().map(|record| record.value_utf8().unwrap()).collect()
     }
+
+    fn numbers(&self) -> Vec<usize> {
+        self.values().into_iter().map(|value| value.parse().unwrap()).collect()
+    }
 }
 
 impl Program {
     fn start<const N: usize>(params: KafkaParams, topics: [&str; N]) -> Result<Self> {
-        let context = context("program");
-        let records = kafka::direct_stream(&context, params, Subscription::topics(topics));
+        Program::subscribe(params, Subscription::topics(topics))
+    }
+
+    fn subscribe(params: KafkaParams, subscription: Subscription) -> Result<Self> {
+        Program::run(context("program"), params, subscription)
+    }
+
+    fn run(context: StreamingContext, params: KafkaParams, subscription: Subscription) -> Result<Self> {
+        let records = kafka::direct_stream(&context, params, subscription);
+        let (report, lost) = mpsc::channel();
+        context.add_listener(move |event: &Event| {
+            if let Event::DataLost { what, .. } = event {
+                // The test may have ended.
+                let _ = report.send(what.clone());
+            }
+        });
         let (send, batches) = mpsc::channel();
         records.foreach_batch(move |records, _| {
             let ranges = records.offset_ranges().ok_or_else(|| Error::user("no ranges"))?;
@@ -75,7 +111,7 @@ impl Program {
             send.send(ranges.into_iter().zip(parts).collect()).map_err(Error::user)
         });
         context.start()?;
-        Ok(Program { context, batches, partitions: BTreeMap::new() })
+        Ok(Program { context, batches, partitions: BTreeMap::new(), lost, may_lose: false })
     }
 
     fn partition(&self, topic: &str, partition: i32) -> &Partition {
@@ -93,12 +129,24 @@ impl Program {
 
     fn read_while(&mut self, goes_on: impl Fn(&Self) -> bool) {
         while goes_on(self) {
-            let batch = self.batches.recv_timeout(PATIENCE).unwrap_or_else(|error| {
-                let outcome = self.context.await_termination_or_timeout(Duration::ZERO);
-                panic!("{} records were read, and then {error}: {outcome:?}", self.records());
-            });
-            self.note(batch);
+            self.read_batch();
         }
+    }
+
+    /// Reads a batch. Returns how many records it had.
+    fn read_batch(&mut self) -> usize {
+        let batch = self.batches.recv_timeout(PATIENCE).unwrap_or_else(|error| {
+            let outcome = self.context.await_termination_or_timeout(Duration::ZERO);
+            panic!("{} records were read, and then {error}: {outcome:?}", self.records());
+        });
+        let records = batch.iter().map(|(_, records)| records.len()).sum();
+        self.note(batch);
+        records
+    }
+
+    /// What ends the program.
+    fn error(&self) -> Error {
+        self.context.await_termination().unwrap_err()
     }
 
     /// Stops the program gracefully and reads what it still had to do.
@@ -110,11 +158,11 @@ impl Program {
     }
 
     /// Whatever the test is about: ranges follow each other without a gap, and records lie in order in their range.
-    fn note(&mut self, batch: Vec<(OffsetRange, Vec<KafkaRecord>)>) {
+    fn note(&mut self, batch: Batch) {
         for (range, records) in batch {
             let seen = self.partitions.entry((range.topic.to_string(), range.partition)).or_default();
             if let Some(last) = seen.ranges.last() {
-                assert_eq!(range.from, last.until, "{range} follows {last}");
+                assert!(range.from == last.until || self.may_lose, "{range} follows {last}");
             }
             let mut next = range.from;
             for record in &records {

@@ -41,13 +41,26 @@ pub(super) fn take_error(consumer: &BaseConsumer<Events>) -> Option<String> {
 /// A question that the brokers did not answer, or not in full.
 #[derive(Debug)]
 pub(super) struct Unanswered {
-    /// One line, without the question.
-    pub(super) why: String,
+    what: String,
+    /// What librdkafka has said of the connections.
+    said: Option<String>,
     pub(super) code: Option<RDKafkaErrorCode>,
     cause: Option<KafkaError>,
 }
 
 impl Unanswered {
+    fn new(what: String, code: Option<RDKafkaErrorCode>) -> Self {
+        Unanswered { what, said: None, code, cause: None }
+    }
+
+    /// One line, without the question.
+    pub(super) fn why(&self) -> String {
+        match &self.said {
+            Some(said) => format!("{} ({said})", self.what),
+            None => self.what.clone(),
+        }
+    }
+
     /// Whether the brokers are only not ready yet: a coordinator that is being found, a topic that was just made.
     fn is_passing(&self) -> bool {
         use RDKafkaErrorCode::{
@@ -67,31 +80,18 @@ impl Unanswered {
         )
     }
 
+    /// Whether no broker has been heard of in time.
+    fn is_silence(&self) -> bool {
+        use RDKafkaErrorCode::{BrokerTransportFailure, OperationTimedOut, RequestTimedOut};
+        matches!(self.code, Some(BrokerTransportFailure | OperationTimedOut | RequestTimedOut))
+    }
+
     /// The error for people: what was asked, and what to do.
     pub(super) fn error(self, what: &str) -> Error {
-        let error = Error::new(ErrorKind::Input, format!("{what}: {}", self.why));
+        let error = Error::new(ErrorKind::Input, format!("{what}: {}", self.why()));
         match self.cause {
             Some(cause) => error.caused_by(cause),
             None => error,
-        }
-    }
-}
-
-/// Asks again while the brokers are not ready, for `timeout` in all. `ask` is told how long it may wait.
-pub(super) fn ask_until_ready<A>(
-    timeout: Duration,
-    mut ask: impl FnMut(Duration) -> Result<A, Unanswered>,
-) -> Result<A, Unanswered> {
-    const PAUSE: Duration = Duration::from_millis(100);
-    let clock = Clock::system();
-    let deadline = clock.now() + timeout;
-    loop {
-        match ask(deadline - clock.now()) {
-            Err(unanswered) if unanswered.is_passing() && clock.now() + PAUSE < deadline => {
-                // An alarm of the system clock always rings.
-                let _ = clock.alarm(clock.now() + PAUSE).recv();
-            }
-            answer => return answer,
         }
     }
 }
@@ -122,6 +122,48 @@ impl Planner {
         serve(&self.consumer);
     }
 
+    /// Asks again while the brokers are not ready, for `timeout` in all. `ask` is told how long it may wait: at first
+    /// shortly, then longer, so that brokers which do not let us in are noticed at once and slow ones have their time.
+    pub(super) fn ask_until_ready<A>(
+        &self,
+        timeout: Duration,
+        mut ask: impl FnMut(Duration) -> Result<A, Unanswered>,
+    ) -> Result<A, Unanswered> {
+        const PAUSE: Duration = Duration::from_millis(100);
+        const FIRST: Duration = Duration::from_millis(500);
+        let clock = Clock::system();
+        let deadline = clock.now() + timeout;
+        let (mut patience, mut said) = (FIRST, None);
+        loop {
+            let left = deadline - clock.now();
+            // The last question has at least half of the time.
+            let mut unanswered = match ask(if left < 3 * patience { left } else { patience }) {
+                Ok(answer) => {
+                    self.serve();
+                    self.consumer.context().forget();
+                    return Ok(answer);
+                }
+                Err(unanswered) => unanswered,
+            };
+            // librdkafka says it once.
+            said = unanswered.said.take().or(said);
+            let is_silence = unanswered.is_silence();
+            if is_silence {
+                if let Some(refusal) = self.consumer.context().refusal() {
+                    unanswered.said = Some(refusal);
+                    return Err(unanswered);
+                }
+                patience *= 2;
+            }
+            if !(is_silence || unanswered.is_passing()) || clock.now() + PAUSE >= deadline {
+                unanswered.said = said;
+                return Err(unanswered);
+            }
+            // An alarm of the system clock always rings.
+            let _ = clock.alarm(clock.now() + PAUSE).recv();
+        }
+    }
+
     /// How many partitions a topic has; `None` if there is no such topic.
     pub(super) fn partitions(&self, topic: &str, timeout: Duration) -> Result<Option<usize>, Unanswered> {
         let metadata = self.consumer.fetch_metadata(Some(topic), timeout).map_err(|error| self.unanswered(error))?;
@@ -129,7 +171,7 @@ impl Planner {
         match topic.error().map(RDKafkaErrorCode::from) {
             None => Ok(Some(topic.partitions().len()).filter(|count| *count > 0)),
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Ok(None),
-            Some(code) => Err(Unanswered { why: code.to_string(), code: Some(code), cause: None }),
+            Some(code) => Err(Unanswered::new(code.to_string(), Some(code))),
         }
     }
 
@@ -139,7 +181,7 @@ impl Planner {
         let counts = metadata.topics().iter().map(|topic| {
             let count = match topic.error().map(RDKafkaErrorCode::from) {
                 None => Ok(topic.partitions().len()),
-                Some(code) => Err(Unanswered { why: code.to_string(), code: Some(code), cause: None }),
+                Some(code) => Err(Unanswered::new(code.to_string(), Some(code))),
             };
             (topic.name().to_string(), count)
         });
@@ -191,7 +233,7 @@ impl Planner {
         let found = self.consumer.committed_offsets(partitions, timeout).map_err(|error| self.unanswered(error))?;
         let Offsets { offsets, problem } = read(of, &found);
         if let Some(why) = problem {
-            return Err(Unanswered { why, code: None, cause: None });
+            return Err(Unanswered::new(why, None));
         }
         let with_metadata = of.iter().zip(offsets).map(|(partition, offset)| {
             let metadata = native::metadata(&found, &partition.topic, partition.partition).unwrap_or_default().into();
@@ -234,11 +276,8 @@ impl Planner {
     }
 
     fn unanswered(&self, error: KafkaError) -> Unanswered {
-        let why = match self.take_error() {
-            Some(said) => format!("{} ({said})", text(&error)),
-            None => text(&error),
-        };
-        Unanswered { why, code: error.rdkafka_error_code(), cause: Some(error) }
+        let said = self.take_error();
+        Unanswered { what: text(&error), said, code: error.rdkafka_error_code(), cause: Some(error) }
     }
 }
 

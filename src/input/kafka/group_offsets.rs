@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::client::{self, Committed, Planner};
+use super::client::{Committed, Planner};
 use super::offset_store::{CommitError, OffsetStore};
 use super::topic_partition::TopicPartition;
 use crate::error::{Error, ErrorKind, Result};
@@ -119,7 +119,7 @@ impl OffsetStore for GroupOffsets {
     }
 
     fn load(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>> {
-        let found = client::ask_until_ready(self.timeout, |timeout| self.planner.committed(partitions, timeout));
+        let found = self.planner.ask_until_ready(self.timeout, |timeout| self.planner.committed(partitions, timeout));
         let found = found.map_err(|unanswered| {
             let (group, brokers) = (self.planner.group(), self.planner.brokers());
             unanswered.error(&format!("the committed offsets of group {group} cannot be read (brokers {brokers})"))

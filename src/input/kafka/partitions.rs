@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client::{self, Planner, Unanswered};
+use super::client::{Planner, Unanswered};
 use super::subscription::Query;
 use super::topic_partition::TopicPartition;
 use crate::error::{Error, ErrorKind, Result};
@@ -73,7 +73,7 @@ pub(super) fn look_up(planner: &Planner, query: &Query, timeout: Duration) -> Re
 /// Looks up what a subscription names when the stream starts: all of it has to be there.
 pub(super) fn find(planner: &Planner, query: &Query, timeout: Duration) -> Result<Vec<TopicPartition>> {
     let brokers = planner.brokers();
-    let found = client::ask_until_ready(timeout, |timeout| look_up(planner, query, timeout)).map_err(|unanswered| {
+    let found = planner.ask_until_ready(timeout, |timeout| look_up(planner, query, timeout)).map_err(|unanswered| {
         let what = match query {
             Query::Topics(topics) if topics.len() == 1 => format!("topic {}", topics[0]),
             Query::Topics(_) | Query::Partitions(_) => "the topics".to_string(),

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::client::{self, Planner};
+use super::client::Planner;
 use super::decoder::Decoder;
 use super::offset_range::{OffsetRange, OffsetRanges};
 use super::params::KafkaParams;
@@ -61,9 +61,9 @@ fn check(planner: &Planner, params: &KafkaParams, bounds: &BTreeMap<TopicPartiti
         return Ok(());
     }
     let partitions: Vec<TopicPartition> = bounds.keys().cloned().collect();
-    let ready = client::ask_until_ready(params.start_timeout, |timeout| planner.beginnings(&partitions, timeout));
+    let ready = planner.ask_until_ready(params.start_timeout, |timeout| planner.beginnings(&partitions, timeout));
     let beginnings = planner.complete("the first offsets cannot be read", ready)?;
-    let ready = client::ask_until_ready(params.start_timeout, |timeout| planner.ends(&partitions, timeout));
+    let ready = planner.ask_until_ready(params.start_timeout, |timeout| planner.ends(&partitions, timeout));
     let ends = planner.complete("the last offsets cannot be read", ready)?;
     for ((partition, &(from, until)), (beginning, end)) in bounds.iter().zip(beginnings.into_iter().zip(ends)) {
         let (Some(beginning), Some(end)) = (beginning, end) else {

@@ -180,7 +180,7 @@ impl Running {
         let partitions: Vec<_> = self.order.iter().map(|&n| self.partitions[n].clone()).collect();
         let (answers, mut problem) = match self.planner.ends(&partitions, self.params.planning_timeout) {
             Ok(Offsets { offsets, problem }) => (offsets, problem),
-            Err(unanswered) => (vec![None; partitions.len()], Some(unanswered.why)),
+            Err(unanswered) => (vec![None; partitions.len()], Some(unanswered.why())),
         };
         let mut ends = self.next.clone();
         for ((n, partition), end) in self.order.clone().into_iter().zip(&partitions).zip(answers) {
@@ -230,7 +230,7 @@ impl Running {
         let answer = partitions::look_up(&self.planner, &self.query, self.params.planning_timeout);
         let outcome = match answer {
             Ok(found) => self.compare(found),
-            Err(unanswered) => Ok(Err(unanswered.why)),
+            Err(unanswered) => Ok(Err(unanswered.why())),
         };
         match outcome? {
             Ok(()) => self.looks.end(&self.stream),

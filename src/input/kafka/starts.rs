@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::SourceContext;
-use super::client::{self, Planner};
+use super::client::Planner;
 use super::params::{AutoOffsetReset, KafkaParams};
 use super::subscription::{Start, Subscription};
 use super::topic_partition::TopicPartition;
@@ -29,9 +29,9 @@ impl Starts<'_> {
         }
         let Starts { planner, params, .. } = self;
         let timeout = self.timeout();
-        let ready = client::ask_until_ready(timeout, |timeout| planner.beginnings(partitions, timeout));
+        let ready = planner.ask_until_ready(timeout, |timeout| planner.beginnings(partitions, timeout));
         let beginnings = self.planner.complete("the first offsets cannot be read", ready)?;
-        let ready = client::ask_until_ready(timeout, |timeout| planner.ends(partitions, timeout));
+        let ready = planner.ask_until_ready(timeout, |timeout| planner.ends(partitions, timeout));
         let ends = self.planner.complete("the last offsets cannot be read", ready)?;
         let at_times = self.at_times(partitions, kept)?;
         let mut starts = Vec::with_capacity(partitions.len());
@@ -91,7 +91,7 @@ impl Starts<'_> {
             return Ok(offsets);
         }
         let times: Vec<_> = asked.iter().map(|&(n, time)| (partitions[n].clone(), time)).collect();
-        let ready = client::ask_until_ready(self.timeout(), |timeout| self.planner.at_times(&times, timeout));
+        let ready = self.planner.ask_until_ready(self.timeout(), |timeout| self.planner.at_times(&times, timeout));
         let found = self.planner.complete("the offsets at a time cannot be read", ready)?;
         for ((n, _), offset) in asked.into_iter().zip(found) {
             offsets[n] = offset;
