@@ -138,7 +138,7 @@ impl SourceContext {
     }
 
     /// The same, telling somebody else.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "kafka"))]
     fn reporting_to(&self, events: crossbeam_channel::Sender<Event>) -> Self {
         // A test may have stopped listening.
         SourceContext { on_event: Arc::new(move |event| drop(events.send(event))), ..self.clone() }

@@ -79,26 +79,30 @@ pub use tidemill_macros::FromKafka;
 /// Makes a stream of the records of Kafka topics. Spark's `KafkaUtils.createDirectStream`.
 ///
 /// - **Batches.** At each tick the stream plans, for every topic partition, the offsets from where the last batch ended
-///   to the end of the log; the batch reads exactly these, however often it runs.
+///   to the end of the log, or as far as limits allow; the batch reads exactly these, however often it runs.
 /// - **Partitions.** The dataset of a batch has one partition for each topic partition, ordered by topic and number,
-///   also for those without new records. [`HasOffsetRanges`] tells their ranges.
+///   also for those without new records; more if [`KafkaParams::max_records_per_task`] cuts them. [`HasOffsetRanges`]
+///   tells their ranges. Topic partitions that appear later join the stream, and are read from their beginning.
 /// - **Order.** Records of a topic partition come in the order of their offsets.
-/// - **Start.** At the committed offsets of the group, or where [`KafkaParams::auto_offset_reset`] says; there the
-///   group commits at once where it starts, so that a program that fails in its first batch loses nothing. Partitions
-///   that were added to a topic are read from their beginning, after a restart of the program. An [`OffsetStore`] keeps
-///   the place elsewhere.
+/// - **Start.** Where the [`Subscription`] says, or else at the committed offsets of the group, or else where
+///   [`KafkaParams::auto_offset_reset`] says; there the group commits at once where it starts, so that a program that
+///   fails in its first batch loses nothing. An [`OffsetStore`] keeps the place elsewhere.
 /// - **Delivery.** The offsets of a batch are committed when all of its outputs are done; a graceful stop commits the
 ///   last batch too. What was not committed is delivered again after a restart: at least once. With
 ///   [`TransactionOffsets`] it is exactly once, and with a [`CommitHandle`] the program commits.
-/// - **Memory.** librdkafka fetches ahead of the batches: 128 MiB for all partitions together, and at least 4 MiB for
-///   each, unless `queued.max.messages.kbytes` says how much for each.
+/// - **Limits.** By partition with [`KafkaParams::max_rate_per_partition`], and by what the program can process with
+///   [`Backpressure`](crate::Backpressure).
+/// - **Memory.** librdkafka fetches ahead of the batches: 32 MiB for all partitions together, and at least 1 MiB for
+///   each, unless `queued.max.messages.kbytes` says how much for each. Each partition that joins later may take as much
+///   again.
 /// - **Brokers that go away** make batches empty, and tasks wait, until [`KafkaParams::max_outage`] is over.
 ///
 /// # Errors
 ///
 /// The context does not start if brokers are not reached, if a topic does not exist, if committed offsets are not there
 /// any more, or if two streams keep their place in the same group and read the same partition. A stream fails that finds
-/// somebody else's commits in its group. A batch whose records are deleted before they are read fails, and names the offsets.
+/// somebody else's commits in its group. A batch whose records are deleted before they are read fails and names the
+/// offsets, as does a stream whose partition is gone, unless [`KafkaParams::fail_on_data_loss`] says to go on.
 #[doc(alias = "createDirectStream")]
 #[track_caller]
 pub fn direct_stream(
@@ -225,7 +229,8 @@ pub fn create_dataset(
 ///
 /// # Errors
 ///
-/// As [`create_dataset`]. A message that cannot be decoded fails the action that reads it, and is named.
+/// As [`create_dataset`]. A message that cannot be decoded fails the action that reads it, and is named, unless
+/// [`KafkaParams::undecodable`] says otherwise.
 #[track_caller]
 pub fn create_dataset_as<T: FromKafka + Data>(
     context: &StreamingContext,

@@ -21,7 +21,7 @@ const PANELS: [Panel; 4] = [
     ("delay of a batch, waiting and processing, in ms; grey: the batch interval", true, |sample| {
         sample.scheduling + sample.processing
     }),
-    ("records that wait at the input", false, |sample| sample.backlog as f64),
+    ("records that have come in and are not processed", false, |sample| sample.backlog as f64),
     ("memory of the process in MiB", false, |sample| sample.resident),
 ];
 

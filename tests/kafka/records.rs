@@ -13,7 +13,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tidemill::kafka::embedded::EmbeddedBroker;
 use tidemill::kafka::{
-    self, DeadLetters, Decode, FromKafka, Json, KafkaHeaders, KafkaMessage, KafkaParams, KafkaRecord,
+    self, DeadLetters, Decode, FromKafka, Json, KafkaHeaders, KafkaMessage, KafkaParams, KafkaRecord, OffsetRange,
     Producer as Writer, ProducerParams, Subscription, Undecodable,
 };
 use tidemill::prelude::*;
@@ -316,7 +316,8 @@ fn messages_become_records_where_they_lie() {
 fn error_of(params: KafkaParams, decode: fn(&KafkaMessage<'_>) -> Result<i64>) -> Error {
     let context = context();
     kafka::direct_stream_with(&context, params, orders(), decode).foreach_batch(|numbers, _| numbers.count().map(drop));
-    context.start().and_then(|()| context.await_termination()).unwrap_err()
+    let ended = context.start().and_then(|()| context.await_termination_or_timeout(PATIENCE));
+    ended.expect_err("the stream has not failed")
 }
 
 const SEVEN: &[u8] = &[0, 0, 0, 0, 0, 0, 0, 7];
@@ -365,6 +366,21 @@ fn undecodable_messages_are_left_out_and_counted() {
     context.stop(Stop::Gracefully).unwrap();
     assert_eq!(skipped.value(), 3);
     assert_eq!(committed(&broker.bootstrap_servers(), "g", "orders", 1), [6], "what is left out is done with");
+}
+
+#[test]
+fn datasets_of_ranges_leave_out_what_streams_do() {
+    let broker = broker_with(&[(None, Some(SEVEN)), (None, Some(b"seven")), (None, None), (None, Some(SEVEN))]);
+    let context = context();
+    let range = OffsetRange { topic: "orders".into(), partition: 0, from: 0, until: 3 };
+    let read = |params| kafka::create_dataset_as::<i64>(&context, params, std::slice::from_ref(&range));
+    let params = params(&broker.bootstrap_servers(), "g");
+    let error = read(params.clone()).and_then(|numbers| numbers.collect()).unwrap_err().to_string();
+    assert!(error.contains("orders/0 offset 1: the value cannot be decoded: 5 bytes"), "{error}");
+    let skipped = context.accumulator::<u64>("skipped");
+    let numbers = read(params.undecodable(Undecodable::Skip(skipped.clone()))).unwrap();
+    assert_eq!((numbers.collect().unwrap(), skipped.value()), (vec![7], 2));
+    assert_eq!((numbers.count().unwrap(), skipped.value()), (1, 4), "what is computed twice counts twice");
 }
 
 /// A stream of numbers whose other messages go to the topic `orders.dead`.

@@ -141,6 +141,13 @@ impl Messages {
         self.messages.iter().map(|message| Message(unsafe { &**message }))
     }
 
+    /// The first error that came in the place of a message. Takes it away, and what came after it.
+    pub(super) fn take_error(&mut self) -> Option<(RDKafkaErrorCode, String)> {
+        let (place, error) = self.iter().enumerate().find_map(|(place, message)| Some((place, message.error()?)))?;
+        drop(Messages { messages: self.messages.split_off(place), _client: self._client.clone() });
+        Some(error)
+    }
+
     /// Takes away the messages from the first on that is at `offset` or behind it.
     pub(super) fn split_off(&mut self, offset: i64) -> Messages {
         let before = self.messages.partition_point(|message| {
@@ -166,7 +173,7 @@ pub(super) struct Message<'m>(&'m c::rd_kafka_message_t);
 
 impl<'m> Message<'m> {
     /// The error that came instead of a record.
-    pub(super) fn error(self) -> Option<(RDKafkaErrorCode, String)> {
+    fn error(self) -> Option<(RDKafkaErrorCode, String)> {
         if self.0.err == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
             return None;
         }

@@ -25,10 +25,12 @@ use crate::input::SourceContext;
 /// How many messages are taken from librdkafka at a time: enough to make the call cheap, few enough for the cache.
 const MESSAGES: usize = 512;
 
-/// How much librdkafka fetches ahead of the batches: in all, and at least for each partition.
+/// How much librdkafka fetches ahead of the batches: in all, and at least for each partition. More is slower: what has
+/// waited long lies in no cache any more, and memory that is given back elsewhere than it was taken comes from the
+/// kernel anew.
 const QUEUED: &str = "queued.max.messages.kbytes";
-const QUEUED_KBYTES: usize = 128 * 1024;
-const QUEUED_KBYTES_EACH: usize = 4 * 1024;
+const QUEUED_KBYTES: usize = 32 * 1024;
+const QUEUED_KBYTES_EACH: usize = 1024;
 
 /// A task that finds nothing waits this long before it looks whether the end has come in another way: by the marker
 /// of a transaction, or by an error of the connections.
@@ -64,6 +66,8 @@ pub(super) struct Slot {
     partition: TopicPartition,
     /// The offset at which there is nothing more to read for anyone.
     last: Option<i64>,
+    /// The partition does not exist any more.
+    is_gone: AtomicBool,
     lane: Mutex<Option<Lane>>,
     /// Which thread reads, and how many ranges inside each other.
     reading: Mutex<Option<(ThreadId, usize)>>,
@@ -76,6 +80,8 @@ struct Lane {
     next: Option<i64>,
     /// Messages after the end of the last range, which came with its last ones.
     leftover: Messages,
+    /// An error came after the last messages: librdkafka reads the partition no more until it is sought.
+    is_broken: bool,
     /// Parts of a range that was cut, for the tasks that have not come yet: those behind them came first.
     aside: VecDeque<Aside>,
 }
@@ -89,7 +95,7 @@ struct Aside {
 }
 
 impl Reader {
-    /// A reader without partitions. `partitions` is how many there will be, about, and share the memory.
+    /// A reader without partitions, which will be so many, about, and share the memory.
     pub(super) fn new(
         config: &ClientConfig,
         partitions: usize,
@@ -137,8 +143,14 @@ impl Reader {
         Ok(slot)
     }
 
-    /// Ends fetching a partition, for good or until it is read again.
-    pub(super) fn remove(&self, slot: &Slot) {
+    /// Ends fetching a partition that does not exist any more.
+    pub(super) fn give_up(&self, slot: &Slot) {
+        slot.is_gone.store(true, Ordering::Release);
+        self.remove(slot);
+    }
+
+    /// Ends fetching a partition until it is read again.
+    fn remove(&self, slot: &Slot) {
         let only = client::list([(&slot.partition, Offset::Invalid)].into_iter());
         if let Ok(clients) = self.clients() {
             if let Err(error) = clients.consumer.incremental_unassign(&only) {
@@ -253,7 +265,7 @@ impl Reader {
             Some(last) if lane.leftover.is_empty() => last.offset() + 1,
             _ => until,
         };
-        lane.next = Some(end);
+        lane.next = if take(&mut lane.is_broken) { None } else { Some(end) };
         if slot.last.is_some_and(|last| last <= end) {
             // What librdkafka has fetched beyond goes, too.
             lane.next = None;
@@ -277,16 +289,23 @@ impl Reader {
                 client::serve(lane.queue.consumer());
                 messages = lane.queue.consume(1, WAIT);
             }
-            let error = messages.iter().find_map(|message| message.error());
-            match error {
+            match messages.take_error() {
+                // The error comes again after the next seek.
+                Some(_) if !messages.is_empty() => {
+                    lane.is_broken = true;
+                    return Ok(messages);
+                }
                 None if !messages.is_empty() => return Ok(messages),
-                None => {}
+                None if !slot.is_gone.load(Ordering::Acquire) => {}
+                None => {
+                    self.lose(format!("offsets {next}..{until} are gone with the partition"), &slot.partition, None)?;
+                    return Ok(messages);
+                }
                 Some((code, text)) => match self.recover(code, text, &slot.partition, next..until)? {
                     Some(goes_on) => self.seek(slot, lane, goes_on)?,
                     None => {
-                        // After an error librdkafka reads the partition no more.
-                        self.seek(slot, lane, until)?;
-                        return Ok(Messages::default());
+                        lane.is_broken = true;
+                        return Ok(messages);
                     }
                 },
             }
@@ -373,11 +392,21 @@ impl Reader {
             Some(_) => return Ok(Some(start)),
             None => (format!("offsets {start}..{end} do not exist any more"), None),
         };
-        if self.fail_on_data_loss {
-            return Err(Error::new(ErrorKind::Input, lost).caused_by(text));
-        }
-        self.context.report_data_loss(format!("{partition}: {lost}"));
+        self.lose(lost, partition, Some(text))?;
         Ok(goes_on)
+    }
+
+    /// Fails, or tells the listeners.
+    fn lose(&self, lost: String, partition: &TopicPartition, cause: Option<String>) -> Result<()> {
+        if !self.fail_on_data_loss {
+            self.context.report_data_loss(format!("{partition}: {lost}"));
+            return Ok(());
+        }
+        let error = Error::new(ErrorKind::Input, lost);
+        Err(match cause {
+            Some(cause) => error.caused_by(cause),
+            None => error,
+        })
     }
 
     #[cold]
@@ -405,9 +434,10 @@ impl Slot {
         let queue = PartitionQueue::new(consumer, &partition.topic, partition.partition);
         let queue =
             queue.ok_or_else(|| Error::new(ErrorKind::Internal, format!("librdkafka has no queue for {partition}")))?;
-        let lane = Lane { queue, next, leftover: Messages::default(), aside: VecDeque::new() };
+        let lane = Lane { queue, next, leftover: Messages::default(), is_broken: false, aside: VecDeque::new() };
         let (lane, partition) = (Mutex::new(Some(lane)), partition.clone());
-        Ok(Arc::new(Slot { partition, last, lane, reading: Mutex::default(), free: Condvar::new() }))
+        let is_gone = AtomicBool::new(false);
+        Ok(Arc::new(Slot { partition, last, is_gone, lane, reading: Mutex::default(), free: Condvar::new() }))
     }
 
     /// Waits until no task of another thread reads the partition: two that take turns would seek for every chunk.

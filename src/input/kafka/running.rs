@@ -23,6 +23,9 @@ use crate::time::Time;
 /// brokers that have just started, or become leaders, may not know better.
 const LOOKS: u32 = 3;
 
+/// How many partitions a pattern is expected to have at least.
+const PATTERN: usize = 16;
+
 /// A stream that runs: what it reads, and how far the batches have come that were planned.
 pub(super) struct Running {
     stream: String,
@@ -78,7 +81,10 @@ impl Running {
             return Err(Error::new(ErrorKind::Config, message));
         }
         let place = Place::new(stream, params, &planner, context);
-        let reader = Arc::new(Reader::new(&config, partitions.len(), Arc::clone(&planner), params, context)?);
+        // Those of a pattern are likely to become more, and the memory of each is set now.
+        let expected =
+            if matches!(query, Query::Pattern(_)) { partitions.len().max(PATTERN) } else { partitions.len() };
+        let reader = Arc::new(Reader::new(&config, expected, Arc::clone(&planner), params, context)?);
         let mut running = Running {
             stream: stream.to_string(),
             subscription: subscription.clone(),
@@ -242,7 +248,7 @@ impl Running {
                 let (partition, from) = (&self.partitions[n], self.next[n]);
                 self.lose(format!("{partition} does not exist any more: what it had from offset {from} on is lost"))?;
                 self.members[n].gone = true;
-                self.reader.remove(&self.members[n].slot);
+                self.reader.give_up(&self.members[n].slot);
             }
         }
         self.put_in_order();

@@ -943,7 +943,7 @@ fn explicit_ranges_can_be_read_as_often_as_wanted() {
     for _ in 0..3 {
         assert_eq!(texts(&cut), [vec!["4", "6"], vec!["8", "10"], vec!["12", "14", "16"]]);
     }
-    assert_eq!(texts(&dataset_of(&broker, params, &[]).unwrap()), vec![vec![""; 0]; 0]);
+    assert!(texts(&dataset_of(&broker, params, &[]).unwrap()).is_empty());
 }
 
 #[test]

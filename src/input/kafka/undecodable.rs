@@ -11,8 +11,8 @@ use crate::time::Time;
 
 /// What a stream does with a message that cannot be decoded, for [`KafkaParams::undecodable`].
 ///
-/// It is asked where the stream itself decodes, so for [`direct_stream_as`] and [`direct_stream_with`], and wherever an
-/// error comes from there. A panic is none of these errors: it fails the batch.
+/// It is asked where the stream itself decodes, so for [`direct_stream_as`], [`direct_stream_with`] and
+/// [`create_dataset_as`], about every error that comes from there. A panic is none of these errors: it fails the batch.
 ///
 /// # Examples
 ///
@@ -44,6 +44,7 @@ use crate::time::Time;
 /// ```
 ///
 /// [`KafkaParams::undecodable`]: crate::kafka::KafkaParams::undecodable
+/// [`create_dataset_as`]: crate::kafka::create_dataset_as
 /// [`direct_stream_as`]: crate::kafka::direct_stream_as
 /// [`direct_stream_with`]: crate::kafka::direct_stream_with
 #[derive(Clone, Debug, Default)]
