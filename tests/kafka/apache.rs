@@ -5,6 +5,7 @@
 
 mod compaction;
 mod consumers;
+mod datasets;
 mod direct_stream;
 mod discovery;
 mod errors;
@@ -26,7 +27,7 @@ use std::time::Duration;
 
 use tidemill::Event;
 use tidemill::kafka::{self, HasOffsetRanges, KafkaParams, KafkaRecord, OffsetRange, Subscription};
-use tidemill::prelude::{Error, Result, Stop, StreamingContext};
+use tidemill::prelude::{DStream, Error, Result, Stop, StreamingContext};
 use tidemill_test_broker::{ApacheKafka, or_skip};
 
 use super::PATIENCE;
@@ -96,6 +97,11 @@ impl Program {
 
     fn run(context: StreamingContext, params: KafkaParams, subscription: Subscription) -> Result<Self> {
         let records = kafka::direct_stream(&context, params, subscription);
+        Program::over(context, &records)
+    }
+
+    /// A program over records that have come a way of their own.
+    fn over(context: StreamingContext, records: &DStream<KafkaRecord>) -> Result<Self> {
         let (report, lost) = mpsc::channel();
         context.add_listener(move |event: &Event| {
             if let Event::DataLost { what, .. } = event {

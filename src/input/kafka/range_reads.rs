@@ -5,7 +5,9 @@ use super::client::Planner;
 use super::decoder::Decoder;
 use super::offset_range::{OffsetRange, OffsetRanges};
 use super::params::KafkaParams;
+use super::partitions;
 use super::reader::{KafkaPartition, Reader, Slot};
+use super::subscription::Query;
 use super::topic_partition::TopicPartition;
 use crate::data::Data;
 use crate::dataset::Dataset;
@@ -60,7 +62,8 @@ fn check(planner: &Planner, params: &KafkaParams, bounds: &BTreeMap<TopicPartiti
     if bounds.is_empty() {
         return Ok(());
     }
-    let partitions: Vec<TopicPartition> = bounds.keys().cloned().collect();
+    let query = Query::Partitions(bounds.keys().cloned().collect());
+    let partitions = partitions::find(planner, &query, params.start_timeout)?;
     let ready = planner.ask_until_ready(params.start_timeout, |timeout| planner.beginnings(&partitions, timeout));
     let beginnings = planner.complete("the first offsets cannot be read", ready)?;
     let ready = planner.ask_until_ready(params.start_timeout, |timeout| planner.ends(&partitions, timeout));

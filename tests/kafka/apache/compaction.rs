@@ -1,6 +1,7 @@
 //! A compacted topic has offsets without records. Spark's "non-consecutive offsets" are a switch; here they are read as
 //! they come.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rdkafka::config::ClientConfig;
@@ -32,7 +33,7 @@ fn send(kafka: &ApacheKafka, topic: &str, pairs: &[(&str, &str)]) {
 }
 
 /// What another consumer sees of a partition, up to this offset.
-fn visible(kafka: &ApacheKafka, topic: &str, until: i64) -> Vec<i64> {
+pub(super) fn visible(kafka: &ApacheKafka, topic: &str, until: i64) -> Vec<i64> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", kafka.bootstrap_servers())
         .set("group.id", "onlooker")
@@ -49,24 +50,30 @@ fn visible(kafka: &ApacheKafka, topic: &str, until: i64) -> Vec<i64> {
     offsets
 }
 
-#[test]
-fn a_compacted_topic_has_the_last_value_of_each_key() {
-    let Some(kafka) = super::shared() else { return };
+/// Makes a topic of these pairs and another one, and waits until only the last of each key is left.
+pub(super) fn compacted(kafka: &ApacheKafka, topic: &str, pairs: &[(&str, &str)]) {
     let configs = [
         ("cleanup.policy", "compact"),
         ("segment.ms", "10000"),
         ("min.cleanable.dirty.ratio", "0.01"),
         ("delete.retention.ms", "0"),
     ];
-    kafka.create_topic("latest", 1, &configs).unwrap();
-    let pairs = [("a", "1"), ("a", "2"), ("b", "1"), ("c", "1"), ("c", "2"), ("b", "2"), ("b", "3"), ("end", "0")];
-    send(kafka, "latest", &pairs);
+    kafka.create_topic(topic, 1, &configs).unwrap();
+    let pairs: Vec<_> = pairs.iter().copied().chain([("end", "0")]).collect();
+    send(kafka, topic, &pairs);
+    let keys: BTreeSet<&str> = pairs.iter().map(|(key, _)| *key).collect();
     let begun = SystemTime::now();
-    while visible(kafka, "latest", 8).len() > 4 {
+    while visible(kafka, topic, pairs.len() as i64).len() > keys.len() {
         assert!(begun.elapsed().unwrap() < PATIENCE, "the topic is not compacted");
         std::thread::park_timeout(Duration::from_millis(50));
     }
+}
 
+#[test]
+fn a_compacted_topic_has_the_last_value_of_each_key() {
+    let Some(kafka) = super::shared() else { return };
+    let pairs = [("a", "1"), ("a", "2"), ("b", "1"), ("c", "1"), ("c", "2"), ("b", "2"), ("b", "3")];
+    compacted(kafka, "latest", &pairs);
     let brokers = kafka.bootstrap_servers();
     let mut program = Program::start(params(brokers, "latest"), ["latest"]).unwrap();
     program.read(4);

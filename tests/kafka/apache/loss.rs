@@ -95,6 +95,7 @@ fn a_topic_that_is_made_anew_is_another_one() {
 struct Slow {
     context: StreamingContext,
     go_on: Sender<()>,
+    /// Of the records, in the order in which they are read.
     offsets: Receiver<i64>,
     lost: Receiver<String>,
 }

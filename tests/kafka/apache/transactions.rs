@@ -9,13 +9,13 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use super::super::{PATIENCE, committed, params};
 use super::Program;
 
-struct Transactions {
+pub(super) struct Transactions {
     producer: BaseProducer,
     topic: &'static str,
 }
 
 impl Transactions {
-    fn new(brokers: &str, topic: &'static str) -> Self {
+    pub(super) fn new(brokers: &str, topic: &'static str) -> Self {
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
             .set("transactional.id", topic)
@@ -26,11 +26,11 @@ impl Transactions {
         Transactions { producer, topic }
     }
 
-    fn begin(&self) {
+    pub(super) fn begin(&self) {
         self.producer.begin_transaction().unwrap();
     }
 
-    fn send(&self, partition: i32, value: &str) {
+    pub(super) fn send(&self, partition: i32, value: &str) {
         let record = BaseRecord::<(), str>::to(self.topic).partition(partition).payload(value);
         self.producer.send(record).map_err(|(error, _)| error).unwrap();
     }
@@ -42,12 +42,12 @@ impl Transactions {
         }
     }
 
-    fn commit(&self) {
+    pub(super) fn commit(&self) {
         self.settle();
         self.producer.commit_transaction(PATIENCE).unwrap();
     }
 
-    fn abort(&self) {
+    pub(super) fn abort(&self) {
         self.settle();
         self.producer.abort_transaction(PATIENCE).unwrap();
     }
