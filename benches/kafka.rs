@@ -427,7 +427,9 @@ fn latency(brokers: &Brokers, size: Size) {
     let mut millis = Vec::new();
     let mut seen = 0;
     while seen < PER_SECOND * seconds {
-        let (times, at) = batches.recv_timeout(PATIENCE).unwrap();
+        let Ok((times, at)) = batches.recv_timeout(PATIENCE) else {
+            panic!("{seen} records came, and no more: {:?}", context.await_termination_or_timeout(Duration::ZERO));
+        };
         seen += times.len() as u64;
         if seen > PER_SECOND || size == Size::Test {
             millis.extend(times.iter().map(|sent| (at - sent) as f64 / 1e6));
