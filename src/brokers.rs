@@ -121,3 +121,39 @@ pub(crate) fn check_settings(settings: &BTreeMap<String, String>, refused: &[(&s
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(codes: &[RDKafkaErrorCode]) -> Events {
+        let events = Events::default();
+        codes.iter().for_each(|code| events.error(KafkaError::Global(*code), &format!("{code:?}")));
+        events
+    }
+
+    #[test]
+    fn one_broker_that_is_connected_is_enough() {
+        use RDKafkaErrorCode::{AllBrokersDown, Authentication, BrokerTransportFailure, SSL};
+        let refusal = |codes: &[RDKafkaErrorCode]| told(codes).refusal();
+        assert_eq!(refusal(&[Authentication, AllBrokersDown]), Some("Authentication".to_string()));
+        assert_eq!(refusal(&[BrokerTransportFailure, SSL, AllBrokersDown]), Some("SSL".to_string()));
+        assert_eq!(refusal(&[Authentication, BrokerTransportFailure]), None);
+        assert_eq!(refusal(&[BrokerTransportFailure, AllBrokersDown]), None);
+        let events = told(&[Authentication, AllBrokersDown]);
+        events.forget();
+        assert_eq!((events.refusal(), events.take_error()), (None, None));
+    }
+
+    #[test]
+    fn the_reason_why_says_more_than_that_all_are_down() {
+        use RDKafkaErrorCode::{AllBrokersDown, GroupAuthorizationFailed, Resolve};
+        let error = |codes: &[RDKafkaErrorCode]| told(codes).take_error();
+        assert_eq!(error(&[Resolve, AllBrokersDown]), Some("Resolve".to_string()));
+        assert_eq!(error(&[AllBrokersDown]), Some(CLOSED.to_string()));
+        // Only those who use the group care.
+        let events = told(&[GroupAuthorizationFailed]);
+        events.forget();
+        assert_eq!((events.take_error(), events.is_group_denied()), (None, true));
+    }
+}
