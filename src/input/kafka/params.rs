@@ -160,7 +160,8 @@ impl KafkaParams {
         self
     }
 
-    /// How long each question to the brokers may take while the context starts. 10 s unless set.
+    /// How long each question to the brokers may take while the context starts. 10 s unless set. Brokers that do not let
+    /// the program in, for its password or a certificate, end the start at once.
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
@@ -199,6 +200,10 @@ impl KafkaParams {
     /// If false, the stream goes on with what there is: after a deletion with the oldest record, after a truncation at
     /// the end of the log, without a partition that is gone. What was lost is reported as
     /// [`Event::DataLost`](crate::Event::DataLost) and in the log.
+    ///
+    /// A topic that is deleted and made anew between two looks is known by its end, which lies before the place where
+    /// the stream is. **One that has got more records than that by then is not noticed**: delete the committed offsets
+    /// together with a topic.
     #[must_use]
     pub fn fail_on_data_loss(mut self, fail: bool) -> Self {
         self.fail_on_data_loss = fail;

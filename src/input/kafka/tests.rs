@@ -956,10 +956,10 @@ fn ranges_that_the_log_does_not_have_are_refused() {
     assert_eq!(error(&[(0, 0, 2), (0, 1, 5)]), "a/0 cannot be read from 0 to 5: the log has 0..4");
     let backwards = "a/0 offsets 3..1 is no range: it has to start at 0 or later, and not behind its end";
     assert_eq!(error(&[(0, 3, 1)]), backwards);
+    let elsewhere = error(&[(7, 0, 0)]);
     assert!(
-        error(&[(7, 0, 0)]).starts_with("the first offsets cannot be read (brokers 127.0.0.1:"),
-        "{}",
-        error(&[(7, 0, 0)])
+        elsewhere.starts_with("a/7 does not exist, the topic has 1 partitions at the Kafka brokers "),
+        "{elsewhere}"
     );
 }
 
