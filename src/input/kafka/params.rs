@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
-use super::commit_handle::CommitHandle;
-use super::limits::{PartitionRates, PerPartitionConfig};
-use super::offset_store::OffsetStore;
-use super::undecodable::Undecodable;
+use super::place::{CommitHandle, OffsetStore};
+use super::records::Undecodable;
+use super::running::{PartitionRates, PerPartitionConfig};
 use crate::brokers::check_settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Time;
