@@ -20,7 +20,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// - it keeps 5 MiB for each partition, in memory, and forgets older records silently;
 /// - a fetch that finds nothing is answered after `fetch.wait.max.ms` (half a batch interval, at most 50 ms), also when
 ///   records arrive;
-/// - transactions are accepted and mean nothing: aborted records are visible.
+/// - transactions are accepted and mean nothing: aborted records are visible;
+/// - sequence numbers of idempotent producers are not checked: what is sent again may be there twice, or out of order.
 ///
 /// # Examples
 ///

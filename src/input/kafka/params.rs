@@ -200,7 +200,7 @@ impl KafkaParams {
     /// log that was truncated, a topic that is deleted. True unless set, as in Spark's structured streams.
     ///
     /// If false, the stream goes on with what there is: after a deletion with the oldest record, after a truncation at
-    /// the end of the log, without a partition that is gone. What was lost is reported as
+    /// the end of the log, without a partition that is gone, also if it is made anew later. What was lost is reported as
     /// [`Event::DataLost`](crate::Event::DataLost) and in the log.
     ///
     /// A topic that is deleted and made anew between two looks is known by its end, which lies before the place where

@@ -22,6 +22,7 @@ use super::params::KafkaParams;
 use super::topic_partition::TopicPartition;
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::SourceContext;
+use crate::time::Clock;
 
 pub(super) use self::kafka_partition::KafkaPartition;
 pub(super) use self::slot::Slot;
@@ -56,6 +57,8 @@ pub(super) struct Reader {
     max_idle: Duration,
     fail_on_data_loss: bool,
     context: SourceContext,
+    /// Brokers are waited for on the machine's clock, whatever clock the batches follow.
+    clock: Clock,
     closed: AtomicBool,
 }
 
@@ -90,6 +93,7 @@ impl Reader {
             max_idle: params.max_outage,
             fail_on_data_loss: params.fail_on_data_loss,
             context: context.clone(),
+            clock: Clock::system(),
             closed: AtomicBool::new(false),
         })
     }
@@ -250,7 +254,7 @@ impl Reader {
     fn wait_for_messages(&self, slot: &Slot, lane: &mut Lane, until: i64, next: i64) -> Result<Messages> {
         // No more than there can be: without gaps nothing is ever left over.
         let wanted = usize::try_from(until - next).unwrap_or(MESSAGES).min(MESSAGES);
-        let mut waited = Duration::ZERO;
+        let mut waits_since = None;
         loop {
             let mut messages = lane.queue.consume(wanted, Duration::ZERO);
             if messages.is_empty() {
@@ -283,9 +287,10 @@ impl Reader {
             if self.is_closed() {
                 return Err(stopped());
             }
-            waited += WAIT;
-            if waited >= self.max_idle {
-                return Err(self.nothing_came(lane, next, waited));
+            // By the clock, since to find out what an error means can take longer than to wait for a record.
+            let now = self.clock.now();
+            if now - *waits_since.get_or_insert(now) >= self.max_idle {
+                return Err(self.nothing_came(lane, next));
             }
         }
     }
@@ -335,11 +340,8 @@ impl Reader {
         ) {
             return Err(Error::new(ErrorKind::Input, format!("{code}: {text}")));
         }
-        let only = std::slice::from_ref(partition);
-        let ask = |planner: &Planner| Some((planner.beginnings(only, SEEK).ok()?, planner.ends(only, SEEK).ok()?));
-        let log = self.clients().ok().and_then(|clients| ask(&clients.planner));
-        let log = log.and_then(|(first, last)| Some((first.offsets[0]?, last.offsets[0]?)));
-        let (lost, goes_on) = match log {
+        let planner = self.clients()?.planner;
+        let (lost, goes_on) = match log(&planner, partition) {
             Some((first, _)) if first > start => {
                 let lost = format!(
                     "offsets {start}..{} are gone, the log now starts at {first}: the topic keeps its records for less \
@@ -361,7 +363,9 @@ impl Reader {
             }
             // It is there after all.
             Some(_) => return Ok(Some(start)),
-            None => (format!("offsets {start}..{end} do not exist any more"), None),
+            None if is_absent(&planner, partition) => (format!("offsets {start}..{end} do not exist any more"), None),
+            // The brokers do not say. That is no reason to believe that anything is lost.
+            None => return Ok(Some(start)),
         };
         self.lose(lost, partition, Some(text))?;
         Ok(goes_on)
@@ -381,13 +385,26 @@ impl Reader {
     }
 
     #[cold]
-    fn nothing_came(&self, lane: &mut Lane, next: i64, waited: Duration) -> Error {
+    fn nothing_came(&self, lane: &mut Lane, next: i64) -> Error {
         let reached = lane.queue.position().unwrap_or(next).max(next);
         let why = client::take_error(lane.queue.consumer())
             .unwrap_or_else(|| format!("the brokers at {} answer, but without these records", self.brokers));
-        let message = format!("no record came for {waited:?}, offset {reached} was reached: {why}");
+        let message = format!("no record came for {:?}, offset {reached} was reached: {why}", self.max_idle);
         Error::new(ErrorKind::Input, message)
     }
+}
+
+/// The first offset that a partition still has, and the one behind its last; `None` if that is not to be learned.
+fn log(planner: &Planner, partition: &TopicPartition) -> Option<(i64, i64)> {
+    let only = std::slice::from_ref(partition);
+    let (first, last) = (planner.beginnings(only, SEEK).ok()?, planner.ends(only, SEEK).ok()?);
+    Some((first.offsets[0]?, last.offsets[0]?))
+}
+
+/// Whether the brokers say that there is no such partition.
+fn is_absent(planner: &Planner, partition: &TopicPartition) -> bool {
+    let number = usize::try_from(partition.partition).unwrap_or(usize::MAX);
+    planner.partitions(&partition.topic, SEEK).is_ok_and(|count| count.is_none_or(|count| count <= number))
 }
 
 fn stopped() -> Error {
@@ -404,6 +421,11 @@ impl Slot {
         lane.leftover = messages.split_off(until);
         assert_eq!((messages.len(), lane.leftover.len()), (until as usize, (beyond - until) as usize));
         lane.next = Some(until);
+    }
+
+    /// Where the stream goes on if librdkafka says that the partition is unknown.
+    pub(super) fn goes_on_when_unknown(&self, reader: &Reader, wanted: Range<i64>) -> Result<Option<i64>> {
+        reader.recover(RDKafkaErrorCode::UnknownTopicOrPartition, "unknown".to_string(), &self.partition, wanted)
     }
 
     /// The parts of ranges that wait for their tasks.

@@ -4,6 +4,7 @@ pub(super) mod partitions;
 mod starts;
 
 use std::collections::{HashSet, VecDeque};
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -259,6 +260,13 @@ impl Running {
             }
         }
         self.put_in_order();
+        for (partition, member) in self.partitions.iter().zip(&mut self.members) {
+            if member.gone && found.partitions.contains(partition) && take(&mut member.missing) > 0 {
+                self.context.report_data_loss(format!(
+                    "{partition} was made anew: the stream goes on without it until it is started again"
+                ));
+            }
+        }
         let known: HashSet<&TopicPartition> = self.partitions.iter().collect();
         let new: Vec<_> = found.partitions.iter().filter(|partition| !known.contains(partition)).cloned().collect();
         if new.is_empty() {

@@ -1,5 +1,7 @@
 //! Records that the broker has deleted.
 
+use rdkafka::types::RDKafkaRespErr;
+
 use super::*;
 use crate::id::StreamId;
 use crate::listener::Event;
@@ -100,5 +102,33 @@ fn what_is_deleted_before_it_is_read_is_left_out_if_it_may_be() {
     assert_eq!(lost.len(), 2, "{lost:?}");
     assert!(lost[0].starts_with("a/0: offsets 0..3000 are gone, the log now starts at "), "{lost:?}");
     assert!(lost[1].starts_with(&format!("a/0: offsets 3000..{} are gone", left.start)), "{lost:?}");
+    source.stop(Duration::from_secs(10)).unwrap();
+}
+
+/// Which of its records the stream would have had is not to be told, so that it goes on without them; it says so.
+#[test]
+fn a_partition_that_was_gone_and_is_made_anew_is_no_secret() {
+    let broker = broker(&[("a", 1), ("b", 1)]);
+    let params = params(&broker).discovery_interval(Duration::ZERO).fail_on_data_loss(false);
+    let mut source = direct_source(Subscription::topics(["a", "b"]), params);
+    let (send, events) = unbounded();
+    source.start(&context_of(1).0.of_input(StreamId(0), "kafka a,b").reporting_to(send)).unwrap();
+    broker.cluster().topic_error("a", RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).unwrap();
+    let mut now = 0;
+    let mut told = || {
+        for _ in 0..100 {
+            now += 1000;
+            source.batch(Time::from_millis(now)).unwrap();
+            if let Ok(Event::DataLost { what, .. }) = events.try_recv() {
+                return Some(what);
+            }
+        }
+        None
+    };
+    assert_eq!(told().unwrap(), "a/0 does not exist any more: what it had from offset 0 on is lost");
+    assert_eq!(told(), None);
+    broker.cluster().topic_error("a", RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+    assert_eq!(told().unwrap(), "a/0 was made anew: the stream goes on without it until it is started again");
+    assert_eq!(told(), None, "once");
     source.stop(Duration::from_secs(10)).unwrap();
 }
