@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -273,12 +274,34 @@ impl Planner {
         take_error(&self.consumer)
     }
 
-    /// The offsets of an answer that has to be complete.
-    pub(super) fn complete(&self, what: &str, answer: Result<Offsets, Unanswered>) -> Result<Vec<Option<i64>>> {
-        let answer = answer.map_err(|unanswered| unanswered.error(&format!("{what} (brokers {})", self.brokers)))?;
-        match answer.problem {
-            None => Ok(answer.offsets),
-            Some(why) => Err(Error::new(ErrorKind::Input, format!("{what} (brokers {}): {why}", self.brokers))),
+    /// The offsets that the log of each partition has, asked for as `ask_until_ready` does.
+    pub(super) fn logs(&self, of: &[TopicPartition], timeout: Duration) -> Result<Vec<Range<i64>>> {
+        let beginnings = |timeout| self.beginnings(of, timeout);
+        let beginnings = self.ask_for_all("the first offsets cannot be read", timeout, beginnings)?;
+        let ends = self.ask_for_all("the last offsets cannot be read", timeout, |timeout| self.ends(of, timeout))?;
+        let logs = of.iter().zip(beginnings.into_iter().zip(ends)).map(|(partition, bounds)| match bounds {
+            (Some(beginning), Some(end)) => Ok(beginning..end),
+            _ => {
+                let message = format!("the brokers {} do not know {partition}", self.brokers);
+                Err(Error::new(ErrorKind::Input, message))
+            }
+        });
+        logs.collect()
+    }
+
+    /// Asks for an offset of each partition, as `ask_until_ready` does; all of them have to answer.
+    pub(super) fn ask_for_all(
+        &self,
+        what: &str,
+        timeout: Duration,
+        ask: impl FnMut(Duration) -> Result<Offsets, Unanswered>,
+    ) -> Result<Vec<Option<i64>>> {
+        let what = format!("{what} (brokers {})", self.brokers);
+        let Offsets { offsets, problem } =
+            self.ask_until_ready(timeout, ask).map_err(|unanswered| unanswered.error(&what))?;
+        match problem {
+            None => Ok(offsets),
+            Some(why) => Err(Error::new(ErrorKind::Input, format!("{what}: {why}"))),
         }
     }
 

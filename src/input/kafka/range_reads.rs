@@ -61,17 +61,10 @@ fn check(planner: &Planner, params: &KafkaParams, bounds: &BTreeMap<TopicPartiti
     }
     let query = Query::Partitions(bounds.keys().cloned().collect());
     let partitions = partitions::find(planner, &query, params.start_timeout)?;
-    let ready = planner.ask_until_ready(params.start_timeout, |timeout| planner.beginnings(&partitions, timeout));
-    let beginnings = planner.complete("the first offsets cannot be read", ready)?;
-    let ready = planner.ask_until_ready(params.start_timeout, |timeout| planner.ends(&partitions, timeout));
-    let ends = planner.complete("the last offsets cannot be read", ready)?;
-    for ((partition, &(from, until)), (beginning, end)) in bounds.iter().zip(beginnings.into_iter().zip(ends)) {
-        let (Some(beginning), Some(end)) = (beginning, end) else {
-            let message = format!("the brokers {} do not know {partition}", planner.brokers());
-            return Err(Error::new(ErrorKind::Input, message));
-        };
-        if from < beginning || until > end {
-            let message = format!("{partition} cannot be read from {from} to {until}: the log has {beginning}..{end}");
+    let logs = planner.logs(&partitions, params.start_timeout)?;
+    for ((partition, &(from, until)), log) in bounds.iter().zip(logs) {
+        if from < log.start || until > log.end {
+            let message = format!("{partition} cannot be read from {from} to {until}: the log has {log:?}");
             return Err(Error::new(ErrorKind::Input, message));
         }
     }

@@ -1,3 +1,4 @@
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -28,18 +29,11 @@ impl Starts<'_> {
             return Ok(Vec::new());
         }
         let Starts { planner, params, .. } = self;
-        let timeout = self.timeout();
-        let ready = planner.ask_until_ready(timeout, |timeout| planner.beginnings(partitions, timeout));
-        let beginnings = self.planner.complete("the first offsets cannot be read", ready)?;
-        let ready = planner.ask_until_ready(timeout, |timeout| planner.ends(partitions, timeout));
-        let ends = self.planner.complete("the last offsets cannot be read", ready)?;
+        let logs = planner.logs(partitions, self.timeout())?;
         let at_times = self.at_times(partitions, kept)?;
         let mut starts = Vec::with_capacity(partitions.len());
-        for (n, partition) in partitions.iter().enumerate() {
-            let (Some(beginning), Some(end)) = (beginnings[n], ends[n]) else {
-                let message = format!("the brokers {} do not know {partition}", planner.brokers());
-                return Err(Error::new(ErrorKind::Input, message));
-            };
+        for (n, (partition, log)) in partitions.iter().zip(logs).enumerate() {
+            let Range { start: beginning, end } = log;
             let log = Log { partition, beginning, end };
             // A stream commits where it starts in every partition: one that has no offset beside others that do was
             // added since, and what is in it came since.
@@ -91,8 +85,8 @@ impl Starts<'_> {
             return Ok(offsets);
         }
         let times: Vec<_> = asked.iter().map(|&(n, time)| (partitions[n].clone(), time)).collect();
-        let ready = self.planner.ask_until_ready(self.timeout(), |timeout| self.planner.at_times(&times, timeout));
-        let found = self.planner.complete("the offsets at a time cannot be read", ready)?;
+        let ask = |timeout| self.planner.at_times(&times, timeout);
+        let found = self.planner.ask_for_all("the offsets at a time cannot be read", self.timeout(), ask)?;
         for ((n, _), offset) in asked.into_iter().zip(found) {
             offsets[n] = offset;
         }
