@@ -7,7 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::native::{self, Commit};
+use super::native::{self, Commit, TopicId};
 use super::params::KafkaParams;
 use super::topic_partition::TopicPartition;
 use crate::brokers::{not_accepted, text};
@@ -186,6 +186,15 @@ impl Planner {
             (topic.name().to_string(), count)
         });
         Ok(counts.collect())
+    }
+
+    /// The ids of topics; without those that do not exist, and without any if the brokers do not know them.
+    pub(super) fn topic_ids<'t>(
+        &self,
+        topics: impl Iterator<Item = &'t str>,
+        timeout: Duration,
+    ) -> Result<BTreeMap<String, TopicId>, Unanswered> {
+        native::topic_ids(&self.consumer, topics, timeout).map_err(|code| Unanswered::new(code.to_string(), Some(code)))
     }
 
     /// The offset after the last record of each partition, in one round trip. `None` for a partition whose leader did

@@ -3,7 +3,7 @@ mod outage;
 pub(super) mod partitions;
 mod starts;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use self::outage::Outage;
 use self::partitions::Found;
 use self::starts::Starts;
 use super::client::{Offsets, Planner};
+use super::native::TopicId;
 use super::offset_range::OffsetRange;
 use super::params::KafkaParams;
 use super::place::{Place, Positions, Progress};
@@ -54,6 +55,8 @@ pub(super) struct Running {
     next: Vec<i64>,
     /// The numbers of the partitions that are read, ordered by topic and partition.
     order: Vec<usize>,
+    /// The ids that each topic has had, as far as they are known.
+    ids: BTreeMap<String, Vec<TopicId>>,
     /// Where the batches end that are planned and not completed.
     planned: VecDeque<(Time, Positions)>,
     ends: Outage,
@@ -104,6 +107,7 @@ impl Running {
             members: Vec::new(),
             limits: Vec::new(),
             order: Vec::new(),
+            ids: BTreeMap::new(),
             next: Vec::new(),
             planned: VecDeque::new(),
             ends: Outage::new(params.max_outage, "have not told the ends of all partitions"),
@@ -114,6 +118,9 @@ impl Running {
             place,
         };
         running.join(partitions, false)?;
+        if let Err(why) = running.check_ids()? {
+            tracing::debug!(stream, why, "the ids of the topics are not known yet");
+        }
         running.next_look = running.looks.now() + running.params.discovery_interval;
         Ok(running)
     }
@@ -237,10 +244,10 @@ impl Running {
         let asked = self.looks.now();
         let answer = partitions::look_up(&self.planner, &self.query, self.params.planning_timeout);
         let outcome = match answer {
-            Ok(found) => self.compare(found),
-            Err(unanswered) => Ok(Err(unanswered.why())),
+            Ok(found) => self.compare(found)?.and(self.check_ids()?),
+            Err(unanswered) => Err(unanswered.why()),
         };
-        match outcome? {
+        match outcome {
             Ok(()) => self.looks.end(&self.stream),
             Err(why) => self.looks.go_on(&self.stream, self.planner.brokers(), &why, asked)?,
         }
@@ -282,6 +289,61 @@ impl Running {
             Err(error) if error.kind() == ErrorKind::Config => Err(error),
             Err(error) => Ok(Err(error.to_string())),
         }
+    }
+
+    /// Notes the ids of the topics, and finds those that were deleted and made anew: offsets of the one mean nothing in
+    /// the other. Returns why that has to wait for the next look.
+    fn check_ids(&mut self) -> Result<Result<(), String>> {
+        let topics: BTreeSet<&str> = self.order.iter().map(|&n| &*self.partitions[n].topic).collect();
+        if topics.is_empty() {
+            return Ok(Ok(()));
+        }
+        let found = match self.planner.topic_ids(topics.into_iter(), self.params.planning_timeout) {
+            Ok(found) => found,
+            Err(unanswered) => return Ok(Err(unanswered.why())),
+        };
+        for (topic, id) in found {
+            let known = self.ids.entry(topic.clone()).or_default();
+            // One that is known already, and is not the last, comes from a broker that is behind.
+            if known.contains(&id) {
+                continue;
+            }
+            if !known.is_empty() {
+                if let Err(why) = self.begin_anew(&topic)? {
+                    return Ok(Err(why));
+                }
+            }
+            self.ids.entry(topic).or_default().push(id);
+        }
+        Ok(Ok(()))
+    }
+
+    /// Goes on at the beginning of a topic that was deleted and made anew.
+    #[cold]
+    fn begin_anew(&mut self, topic: &str) -> Result<Result<(), String>> {
+        let of_topic: Vec<usize> =
+            self.order.iter().copied().filter(|&n| *self.partitions[n].topic == *topic).collect();
+        let places: Vec<String> =
+            of_topic.iter().map(|&n| format!("{}: {}", self.partitions[n], self.next[n])).collect();
+        let lost = format!(
+            "topic {topic} was deleted and made anew: what the old one had behind the place of the stream ({}) is lost",
+            places.join(", ")
+        );
+        if self.params.fail_on_data_loss {
+            return self.lose(lost).map(Ok);
+        }
+        let partitions: Vec<_> = of_topic.iter().map(|&n| self.partitions[n].clone()).collect();
+        let beginnings = match self.planner.beginnings(&partitions, self.params.planning_timeout) {
+            Ok(beginnings) => beginnings.offsets,
+            Err(unanswered) => return Ok(Err(unanswered.why())),
+        };
+        self.lose(lost)?;
+        // What the new topic does not have will be missed.
+        for (n, beginning) in of_topic.into_iter().zip(beginnings) {
+            self.next[n] = beginning.unwrap_or(self.next[n]);
+            self.members[n].short = 0;
+        }
+        Ok(Ok(()))
     }
 
     fn lose(&self, what: String) -> Result<()> {
