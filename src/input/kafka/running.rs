@@ -57,6 +57,8 @@ pub(super) struct Running {
     order: Vec<usize>,
     /// The ids that each topic has had, as far as they are known.
     ids: BTreeMap<String, Vec<TopicId>>,
+    /// How many looks in a row have not learned the ids, though all else was answered.
+    without_ids: u32,
     /// Where the batches end that are planned and not completed.
     planned: VecDeque<(Time, Positions)>,
     ends: Outage,
@@ -108,6 +110,7 @@ impl Running {
             limits: Vec::new(),
             order: Vec::new(),
             ids: BTreeMap::new(),
+            without_ids: 0,
             next: Vec::new(),
             planned: VecDeque::new(),
             ends: Outage::new(params.max_outage, "have not told the ends of all partitions"),
@@ -117,10 +120,9 @@ impl Running {
             reader,
             place,
         };
+        let topics = partitions.iter().map(|partition| partition.topic.to_string()).collect();
         running.join(partitions, false)?;
-        if let Err(why) = running.check_ids()? {
-            tracing::debug!(stream, why, "the ids of the topics are not known yet");
-        }
+        running.check_ids(&topics)?.map_err(|why| Error::new(ErrorKind::Input, why))?;
         running.next_look = running.looks.now() + running.params.discovery_interval;
         Ok(running)
     }
@@ -244,7 +246,10 @@ impl Running {
         let asked = self.looks.now();
         let answer = partitions::look_up(&self.planner, &self.query, self.params.planning_timeout);
         let outcome = match answer {
-            Ok(found) => self.compare(found)?.and(self.check_ids()?),
+            Ok(found) => {
+                let topics = found.partitions.iter().map(|partition| partition.topic.to_string()).collect();
+                self.compare(found)?.and(self.check_ids(&topics)?)
+            }
             Err(unanswered) => Err(unanswered.why()),
         };
         match outcome {
@@ -291,20 +296,27 @@ impl Running {
         }
     }
 
-    /// Notes the ids of the topics, and finds those that were deleted and made anew: offsets of the one mean nothing in
-    /// the other. Returns why that has to wait for the next look.
-    fn check_ids(&mut self) -> Result<Result<(), String>> {
-        let topics: BTreeSet<&str> = self.order.iter().map(|&n| &*self.partitions[n].topic).collect();
-        if topics.is_empty() {
+    /// Notes the ids of topics that are there, and finds those that were deleted and made anew: offsets of the one mean
+    /// nothing in the other. Returns why that has to wait for the next look.
+    fn check_ids(&mut self, topics: &BTreeSet<String>) -> Result<Result<(), String>> {
+        if topics.is_empty() || self.without_ids >= LOOKS {
             return Ok(Ok(()));
         }
-        let found = match self.planner.topic_ids(topics.into_iter(), self.params.planning_timeout) {
+        let found = match self.planner.topic_ids(topics.iter().map(String::as_str), self.params.planning_timeout) {
             Ok(found) => found,
-            Err(unanswered) => return Ok(Err(unanswered.why())),
+            Err(unanswered) => {
+                self.without_ids += 1;
+                if self.without_ids == LOOKS {
+                    let why = unanswered.why();
+                    tracing::warn!(stream = self.stream, why, "no topic ids: one that is made anew may go unnoticed");
+                }
+                return Ok(Ok(()));
+            }
         };
+        self.without_ids = 0;
         for (topic, id) in found {
             let known = self.ids.entry(topic.clone()).or_default();
-            // One that is known already, and is not the last, comes from a broker that is behind.
+            // One that is known, and is not the last, comes from a broker that is behind.
             if known.contains(&id) {
                 continue;
             }
