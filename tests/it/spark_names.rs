@@ -146,13 +146,18 @@ fn every_method_in_the_table_exists() {
 /// Functions, types, variants and settings: that something public has the name, wherever it is.
 #[test]
 fn every_name_for_kafka_in_the_table_exists() {
-    let declared: String = ["src/input", "src/input/kafka", "src/backpressure", "src"]
-        .iter()
-        .flat_map(|folder| fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap())
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_file())
-        .map(|path| fs::read_to_string(path).unwrap())
-        .collect();
+    fn read(folder: &Path, declared: &mut String) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                read(&path, declared);
+            } else {
+                declared.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut declared = String::new();
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut declared);
     for (spark, ours) in section("Kafka and back-pressure") {
         for name in ours {
             let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');

@@ -23,7 +23,7 @@ mod transactions;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidemill::Event;
 use tidemill::kafka::{self, HasOffsetRanges, KafkaParams, KafkaRecord, OffsetRange, Subscription};
@@ -145,8 +145,10 @@ impl Program {
     }
 
     fn read_while(&mut self, goes_on: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
         while goes_on(self) {
             self.read_batch();
+            assert!(begun.elapsed() < 3 * PATIENCE, "{} records were read, and the others do not come", self.records());
         }
     }
 
@@ -163,7 +165,7 @@ impl Program {
 
     /// What ends the program.
     fn error(&self) -> Error {
-        self.context.await_termination().unwrap_err()
+        super::error_of(&self.context)
     }
 
     /// Stops the program gracefully and reads what it still had to do.

@@ -25,7 +25,7 @@ fn broker_with(values: &[&[u8]]) -> EmbeddedBroker {
 fn error_of(brokers: &str, build: impl FnOnce(DStream<KafkaRecord>)) -> Error {
     let context = context();
     build(kafka::direct_stream(&context, params(brokers, "g"), Subscription::topics(["lines"])));
-    let error = context.start().and_then(|()| context.await_termination()).unwrap_err();
+    let error = context.start().err().unwrap_or_else(|| super::error_of(&context));
     assert_eq!(context.state(), State::Stopped);
     error
 }

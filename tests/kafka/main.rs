@@ -13,12 +13,14 @@ mod program;
 mod records;
 mod recovery;
 
-use std::time::Duration;
+use std::slice;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tidemill::kafka::{AutoOffsetReset, KafkaParams};
+use tidemill::prelude::{Error, Stop, StreamingContext};
 
 use program::Program;
 
@@ -27,6 +29,26 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn params(brokers: &str, group: &str) -> KafkaParams {
     KafkaParams::new(brokers).group_id(group).auto_offset_reset(AutoOffsetReset::Earliest)
+}
+
+/// What ends a program.
+fn error_of(context: &StreamingContext) -> Error {
+    first_error(slice::from_ref(context), || ())
+}
+
+/// What ends the first of some programs that fails. Stops the others. Calls `meanwhile` until then.
+fn first_error(contexts: &[StreamingContext], mut meanwhile: impl FnMut()) -> Error {
+    let begun = Instant::now();
+    let look = |context: &StreamingContext| context.await_termination_or_timeout(Duration::from_millis(20)).err();
+    loop {
+        meanwhile();
+        if let Some(error) = contexts.iter().find_map(look) {
+            // The others may have failed as well.
+            contexts.iter().for_each(|context| drop(context.stop(Stop::Now)));
+            return error;
+        }
+        assert!(begun.elapsed() < PATIENCE, "no program has failed");
+    }
 }
 
 /// What a group has committed in each partition of a topic; 0 where it has not.

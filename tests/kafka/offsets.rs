@@ -15,7 +15,7 @@ use tidemill::kafka::{
 };
 use tidemill::prelude::*;
 
-use super::{PATIENCE, Program, committed, params};
+use super::{PATIENCE, Program, committed, first_error, params};
 
 fn context() -> StreamingContext {
     StreamingContext::builder("offsets").batch_interval(Duration::from_millis(20)).build().unwrap()
@@ -155,21 +155,7 @@ fn two_programs_with_one_group_are_reported() {
         });
         context.start().unwrap();
     }
-    let error = std::thread::scope(|scope| {
-        let (tell, errors) = mpsc::channel();
-        for context in &contexts {
-            let tell = tell.clone();
-            scope.spawn(move || tell.send(context.await_termination()));
-        }
-        let error = (0..).find_map(|n| {
-            send(&broker, n..n + 1);
-            errors.recv_timeout(Duration::from_millis(20)).ok()
-        });
-        // The other one may have failed as well.
-        contexts.iter().for_each(|context| drop(context.stop(Stop::Now)));
-        error
-    });
-    let error = error.unwrap().unwrap_err().to_string();
+    let error = first_error(&contexts, || send(&broker, 0..1)).to_string();
     assert!(error.contains("another stream or program commits to group shared: in numbers/0 "), "{error}");
     assert!(error.contains(&format!("committed by `tidemill pid {} ", std::process::id())), "{error}");
 }
@@ -356,17 +342,7 @@ fn a_second_program_over_the_same_table_is_stopped_by_its_transaction() {
     contexts.iter().for_each(start);
     send(&broker, 0..10);
     // One of them wins the race for the records, and the other says why it ends.
-    let error = std::thread::scope(|scope| {
-        let (tell, errors) = mpsc::channel();
-        for context in &contexts {
-            let tell = tell.clone();
-            scope.spawn(move || tell.send(context.await_termination()));
-        }
-        let error = errors.recv_timeout(PATIENCE).unwrap();
-        contexts.iter().for_each(|context| drop(context.stop(Stop::Now)));
-        error
-    });
-    let error = error.unwrap_err().to_string();
+    let error = first_error(&contexts, || ()).to_string();
     assert!(error.contains("numbers/0 offsets 0.."), "{error}");
     assert!(error.ends_with("and not 0: another stream or program writes them too"), "{error}");
     let table = table.lock().unwrap();

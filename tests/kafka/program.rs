@@ -1,13 +1,18 @@
 //! A test of this binary as a program of its own, which can be killed.
 
 use std::env;
-use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
 
+use super::PATIENCE;
+
+/// It ends with its value.
 pub(crate) struct Program {
     child: Child,
     input: Option<ChildStdin>,
-    output: Lines<BufReader<ChildStdout>>,
+    lines: Receiver<String>,
 }
 
 impl Program {
@@ -20,13 +25,16 @@ impl Program {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap()).lines();
-        Program { input: child.stdin.take(), child, output }
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (send, lines) = mpsc::channel();
+        // Ends with the program.
+        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| send.send(line)));
+        Program { input: child.stdin.take(), child, lines }
     }
 
     /// The next line that it prints.
     pub(crate) fn line(&mut self) -> String {
-        self.output.next().expect("the program runs until it is told to end").unwrap()
+        self.lines.recv_timeout(PATIENCE).expect("the program runs until it is told to end, and prints")
     }
 
     /// Kills it with SIGKILL. Returns what it had printed by then.
@@ -45,6 +53,20 @@ impl Program {
     }
 
     fn rest(&mut self) -> Vec<String> {
-        self.output.by_ref().map_while(Result::ok).collect()
+        let mut lines = Vec::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => lines.push(line),
+                Err(RecvTimeoutError::Disconnected) => return lines,
+                Err(RecvTimeoutError::Timeout) => panic!("the program does not end"),
+            }
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -89,6 +89,9 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("session.timeout.ms", "6000"),
 ];
 
+/// The group of a client that commits nothing to one: librdkafka does not assign partitions without a name.
+pub(super) const NO_GROUP: &str = "tidemill";
+
 const WE_COMMIT: &str = "the stream commits the offsets of a batch itself, when all outputs of the batch are done";
 const NO_MEMBER: &str = "the stream does not join its group, it reads all partitions itself";
 
@@ -311,8 +314,7 @@ impl KafkaParams {
     pub(super) fn group(&self) -> Result<&str> {
         match self.group.as_deref() {
             Some(group) if !group.is_empty() => Ok(group),
-            // librdkafka does not assign partitions without one; nothing is committed to it.
-            None if self.store.is_some() => Ok("tidemill"),
+            None if self.store.is_some() => Ok(NO_GROUP),
             _ => {
                 let message = "a Kafka stream needs a group id to keep its place under: `KafkaParams::group_id`";
                 Err(Error::new(ErrorKind::Config, message))

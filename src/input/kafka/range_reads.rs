@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::client::Planner;
 use super::offset_range::{OffsetRange, OffsetRanges};
-use super::params::KafkaParams;
+use super::params::{KafkaParams, NO_GROUP};
 use super::reader::{KafkaPartition, Reader, Slot};
 use super::records::Decoder;
 use super::running::partitions;
@@ -13,9 +13,6 @@ use crate::data::Data;
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::SourceContext;
-
-/// The group of a client that commits nothing and joins nothing: librdkafka insists on a name.
-const NO_GROUP: &str = "tidemill";
 
 /// A dataset of the records of ranges; what it promises is said at
 /// [`create_dataset`](crate::kafka::create_dataset).

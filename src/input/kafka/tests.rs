@@ -22,11 +22,16 @@ use crate::data::Partitions;
 use crate::exec::{MemoryStore, PoolExecutor, Runtime};
 use crate::time::Clock;
 
+/// How long a test reads batches. Far more than it needs, also on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A started source and the context around it.
 struct Stream {
     source: DirectSource<Copied>,
     errors: Receiver<Error>,
     now: i64,
+    /// When the test has waited for long enough.
+    deadline: Time,
 }
 
 fn broker(topics: &[(&str, usize)]) -> EmbeddedBroker {
@@ -63,7 +68,7 @@ fn subscribe(subscription: Subscription, params: KafkaParams) -> Result<Stream> 
     let mut source = direct_source(subscription, params);
     let (context, errors) = context_of(1);
     source.start(&context)?;
-    Ok(Stream { source, errors, now: 0 })
+    Ok(Stream { source, errors, now: 0, deadline: Clock::system().now() + PATIENCE })
 }
 
 fn start(topics: &[&str], params: KafkaParams) -> Stream {
@@ -72,6 +77,7 @@ fn start(topics: &[&str], params: KafkaParams) -> Stream {
 
 impl Stream {
     fn batch(&mut self) -> InputBatch<KafkaRecord> {
+        assert!(Clock::system().now() < self.deadline, "what the test waits for has not come");
         self.now += 1000;
         self.source.batch(Time::from_millis(self.now)).unwrap().unwrap()
     }

@@ -47,6 +47,10 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("topic.metadata.propagation.max.ms", "5000"),
 ];
 
+/// What librdkafka takes under two names, of the settings that a producer has without being asked.
+const ALIASES: [(&str, &str); 2] =
+    [("max.in.flight.requests.per.connection", "max.in.flight"), ("queue.buffering.max.ms", "linger.ms")];
+
 const IN_SYNC: &str = "a record counts as delivered when all in-sync replicas have it";
 const REPORTS: &str = "the output waits for the report of every record";
 const TIMEOUT: &str = "it is set with `ProducerParams::delivery_timeout`";
@@ -131,7 +135,8 @@ impl ProducerParams {
         for (key, value) in DEFAULTS {
             config.set(key, value);
         }
-        if self.settings.get("enable.idempotence").is_some_and(|value| value == "false") {
+        let is_true = |value: &String| ["true", "t", "1"].iter().any(|word| word.eq_ignore_ascii_case(value));
+        if !self.settings.get("enable.idempotence").is_none_or(is_true) {
             config.set("max.in.flight", "1");
         }
         if self.partitioner.is_some() {
@@ -143,7 +148,8 @@ impl ProducerParams {
             config.set("sticky.partitioning.linger.ms", "0");
         }
         for (key, value) in &self.settings {
-            config.set(key, value);
+            let name = ALIASES.iter().find(|(alias, _)| alias == key).map_or(key.as_str(), |(_, name)| name);
+            config.set(name, value);
         }
         let millis = i32::try_from(self.delivery_timeout.as_millis()).unwrap_or(i32::MAX);
         config.set("bootstrap.servers", &self.brokers).set("message.timeout.ms", millis.to_string());
@@ -237,6 +243,24 @@ mod tests {
         assert_eq!(config.get("message.timeout.ms"), Some("1500"));
         let error = params().delivery_timeout(Duration::ZERO).client_config().unwrap_err();
         assert_eq!(error.to_string(), "the delivery timeout 0ns is shorter than a millisecond");
+    }
+
+    /// librdkafka takes some settings under two names, and false in other words than "false".
+    #[test]
+    fn settings_count_by_whatever_name_and_word() {
+        for word in ["false", "False", "f", "0"] {
+            let config = params().set("enable.idempotence", word).client_config().unwrap();
+            assert_eq!(config.get("max.in.flight"), Some("1"), "{word}");
+        }
+        for word in ["true", "TRUE", "t", "1"] {
+            let config = params().set("enable.idempotence", word).client_config().unwrap();
+            assert_eq!(config.get("max.in.flight"), None, "{word}");
+        }
+        let own = params().set("queue.buffering.max.ms", "50").set("enable.idempotence", "0");
+        let config = own.set("max.in.flight.requests.per.connection", "2").client_config().unwrap();
+        let both = |name, alias| (config.get(name), config.get(alias));
+        assert_eq!(both("linger.ms", "queue.buffering.max.ms"), (Some("50"), None));
+        assert_eq!(both("max.in.flight", "max.in.flight.requests.per.connection"), (Some("2"), None));
     }
 
     #[test]

@@ -40,6 +40,9 @@ struct Ports {
     controller: u16,
 }
 
+/// What Apache Kafka 4 needs.
+const JAVA: u32 = 17;
+
 /// Small, since several run beside what they are there for. The first compiler alone starts in half the processor time.
 const JAVA_OPTIONS: [&str; 4] = ["-Xms256M", "-Xmx512M", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"];
 
@@ -79,9 +82,24 @@ rootLogger.appenderRef.file.ref = file
 
 /// Says that Java is missing, if it is.
 pub(crate) fn check_java() -> Result<()> {
-    let missing = |why: String| Error::Missing(format!("`java` cannot be run ({why}): install a JDK, 17 or newer"));
+    let missing = |why: String| Error::Missing(format!("`java` cannot be run ({why}): install a JDK, {JAVA} or newer"));
     let output = Command::new("java").arg("-version").output().map_err(|error| missing(error.to_string()))?;
-    if output.status.success() { Ok(()) } else { Err(missing(output.status.to_string())) }
+    if !output.status.success() {
+        return Err(missing(output.status.to_string()));
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    match java_version(&said) {
+        Some(version) if version < JAVA => Err(missing(format!("it is Java {version}"))),
+        // One that says it in another way may be as good as any.
+        _ => Ok(()),
+    }
+}
+
+/// The version in what `java -version` says: `openjdk version "17.0.2" 2022-01-18`, and `1.8.0_292` before Java 9.
+fn java_version(said: &str) -> Option<u32> {
+    let version = said.split('"').nth(1)?;
+    let version = version.strip_prefix("1.").unwrap_or(version);
+    version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// Whether another program had taken a port before the broker could.
@@ -274,4 +292,17 @@ fn new_cluster_id() -> String {
 
 fn random() -> u64 {
     RandomState::new().hash_one(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_java_is_found() {
+        assert_eq!(java_version("openjdk version \"17.0.2\" 2022-01-18\nOpenJDK Runtime Environment"), Some(17));
+        assert_eq!(java_version("openjdk version \"1.8.0_292\""), Some(8));
+        assert_eq!(java_version("openjdk version \"25-ea\" 2025-09-16"), Some(25));
+        assert_eq!(java_version("java: a script"), None);
+    }
 }

@@ -1,7 +1,7 @@
 //! The cases of Spark's `DirectKafkaStreamSuite`.
 
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidemill::Event;
 use tidemill::kafka::{self, AutoOffsetReset, CommitHandle, HasOffsetRanges, Subscription};
@@ -199,7 +199,10 @@ fn a_window_reads_its_batches_once() {
         kafka.send("windowed", i32::from(number % 2 == 0), [number.to_string()]).unwrap();
         expected += number;
         if number % 20 == 0 {
-            while sums.recv_timeout(PATIENCE).unwrap() != expected {}
+            let begun = Instant::now();
+            while sums.recv_timeout(PATIENCE).unwrap() != expected {
+                assert!(begun.elapsed() < PATIENCE, "no window has the sum {expected}");
+            }
         }
     }
     context.stop(Stop::Gracefully).unwrap();

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidemill::kafka::{KafkaParams, PerPartitionConfig, Subscription};
 use tidemill::prelude::*;
 
 use tidemill::{Backpressure, BatchLoad, Clock, ManualClock, RateEstimator};
 
-use super::super::params;
+use super::super::{PATIENCE, params};
 use super::Program;
 
 /// A program over a topic of which each partition has `lags` records waiting.
@@ -155,7 +155,10 @@ fn l_7_batches_shrink_with_the_estimate() {
     for (rate, expected) in [(100, 50), (50, 25), (20, 10)] {
         constant.set(rate);
         // An estimate counts from the batch on that is planned when it has come.
-        while limited.batch() != [expected] {}
+        let begun = Instant::now();
+        while limited.batch() != [expected] {
+            assert!(begun.elapsed() < PATIENCE, "no batch has {expected} records");
+        }
         for _ in 0..3 {
             assert_eq!(limited.batch(), [expected]);
         }

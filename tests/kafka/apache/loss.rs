@@ -10,7 +10,7 @@ use tidemill::kafka::{self, KafkaParams, Subscription};
 use tidemill::prelude::*;
 
 use super::super::bad_input::assert_names;
-use super::super::{PATIENCE, committed, params};
+use super::super::{PATIENCE, committed, error_of, params};
 use super::{Program, context};
 
 /// Looks often whether partitions are gone.
@@ -158,7 +158,7 @@ fn records_that_are_deleted_before_they_are_read_fail_the_batch() {
     let Some(kafka) = super::shared() else { return };
     kafka.delete_records("short", 0, RECORDS).unwrap();
     drop(go_on);
-    let error = context.await_termination().unwrap_err();
+    let error = error_of(&context);
     assert_names(&error, &["batch ", "loss.rs", "short/0", "are gone, the log now starts at 800"]);
     assert_eq!(committed(kafka.bootstrap_servers(), "short", "short", 1), [0]);
 

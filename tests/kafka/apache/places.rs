@@ -1,16 +1,15 @@
 //! Where a program goes on, over a restart of the brokers; and others who use its group.
 
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tidemill::kafka::{self, CommitHandle, FileOffsetStore, KafkaParams, Subscription};
-use tidemill::prelude::*;
 use tidemill_test_broker::ApacheKafka;
 
 use super::super::bad_input::assert_names;
-use super::super::{PATIENCE, committed, params};
+use super::super::{PATIENCE, committed, first_error, params};
 use super::{Program, context};
 
 const PARTITIONS: i32 = 2;
@@ -83,21 +82,7 @@ fn two_programs_with_one_group_are_reported() {
         records.foreach_batch(|records, _| records.foreach(|_| Ok(())));
         context.start().unwrap();
     }
-    let error = std::thread::scope(|scope| {
-        let (tell, errors) = mpsc::channel();
-        for context in &contexts {
-            let tell = tell.clone();
-            scope.spawn(move || tell.send(context.await_termination()));
-        }
-        let error = (0..).find_map(|n: u32| {
-            kafka.send("contested", 0, [n.to_string()]).unwrap();
-            errors.recv_timeout(Duration::from_millis(50)).ok()
-        });
-        // The other one may have failed as well.
-        contexts.iter().for_each(|context| drop(context.stop(Stop::Now)));
-        error
-    });
-    let error = error.unwrap().unwrap_err();
+    let error = first_error(&contexts, || kafka.send("contested", 0, ["record"]).unwrap());
     assert_names(&error, &["another stream or program commits to group contested: in contested/0 "]);
 }
 
@@ -117,7 +102,9 @@ fn a_group_that_somebody_joins_is_named() {
         .create()
         .unwrap();
     member.subscribe(&["joined"]).unwrap();
+    let begun = Instant::now();
     while member.assignment().unwrap().count() == 0 {
+        assert!(begun.elapsed() < PATIENCE, "the consumer has not joined");
         drop(member.poll(Duration::from_millis(10)));
     }
     kafka.send("joined", 0, ["2"]).unwrap();

@@ -12,14 +12,15 @@ use crate::input::kafka::topic_partition::TopicPartition;
 
 /// Commits offsets when the program says so. Spark's `CanCommitOffsets`.
 ///
-/// Made before the stream, given to it with [`KafkaParams::commit_manually`](crate::kafka::KafkaParams::commit_manually), and
-/// cloned into the closures that commit. Nothing else is committed then, but for the offsets at which the stream
-/// starts, in partitions for which nothing was kept.
+/// Made before the stream, given to it with
+/// [`KafkaParams::commit_manually`](crate::kafka::KafkaParams::commit_manually), and cloned into the closures that
+/// commit. Nothing else is committed then, but for the offsets at which the stream starts, in partitions for which
+/// nothing was kept.
 ///
 /// Of several commits of a partition the highest `until` wins, in whichever order they come: the place never moves
 /// backwards, unless [`rewind`](Self::rewind) asks for it. A commit that fails for a while is tried again until
-/// [`KafkaParams::max_outage`](crate::kafka::KafkaParams::max_outage) is over. A graceful stop waits for what was asked for
-/// before.
+/// [`KafkaParams::max_outage`](crate::kafka::KafkaParams::max_outage) is over. A graceful stop waits for what was asked
+/// for before.
 ///
 /// # Examples
 ///

