@@ -202,6 +202,8 @@ impl Reader {
     fn read(&self, slot: &Slot, range: &OffsetRange, mut each: impl FnMut(&Messages) -> Result<bool>) -> Result<()> {
         let _turn = slot.turn();
         let mut next = range.from;
+        // Parts of an earlier range for tasks that did not come.
+        self.lane(slot)?.aside.clear();
         while next < range.until {
             let mut lane = self.lane(slot)?;
             let (messages, end) = self.fetch(&mut lane, slot, range.until, next)?;
@@ -256,6 +258,10 @@ impl Reader {
     /// there are no more before it.
     fn fetch(&self, lane: &mut Lane, slot: &Slot, until: i64, next: i64) -> Result<(Messages, i64)> {
         if lane.next != Some(next) {
+            if slot.is_gone() {
+                self.lose_with_partition(slot, next..until)?;
+                return Ok((Messages::default(), until));
+            }
             self.seek(slot, lane, next)?;
         }
         // Until the messages are here. An error leaves it like that.
@@ -300,9 +306,9 @@ impl Reader {
                     return Ok(messages);
                 }
                 None if !messages.is_empty() => return Ok(messages),
-                None if !slot.is_gone.load(Ordering::Acquire) => {}
+                None if !slot.is_gone() => {}
                 None => {
-                    self.lose(format!("offsets {next}..{until} are gone with the partition"), &slot.partition, None)?;
+                    self.lose_with_partition(slot, next..until)?;
                     return Ok(messages);
                 }
                 Some((code, text)) => match self.recover(code, text, &slot.partition, next..until)? {
@@ -400,6 +406,10 @@ impl Reader {
         Ok(goes_on)
     }
 
+    fn lose_with_partition(&self, slot: &Slot, Range { start, end }: Range<i64>) -> Result<()> {
+        self.lose(format!("offsets {start}..{end} are gone with the partition"), &slot.partition, None)
+    }
+
     /// Fails, or tells the listeners.
     fn lose(&self, lost: String, partition: &TopicPartition, cause: Option<String>) -> Result<()> {
         if !self.fail_on_data_loss {
@@ -455,6 +465,10 @@ impl Slot {
         let (lane, partition) = (Mutex::new(Some(lane)), partition.clone());
         let is_gone = AtomicBool::new(false);
         Ok(Arc::new(Slot { partition, last, is_gone, lane, reading: Mutex::default(), free: Condvar::new() }))
+    }
+
+    fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
     }
 
     /// Waits until no task of another thread reads the partition: two that take turns would seek for every chunk.

@@ -615,6 +615,9 @@ fn parts_of_a_range_may_come_in_any_order_without_a_seek() {
     broker.send("a", numbers(40..50)).unwrap();
     assert_eq!(texts(&part(&reader, &slot, 45, 50, Some(40..50))), [expected(45, 50)]);
     assert_eq!(slot.set_aside(), [(40, 45)]);
+    // Nor is anything kept when the next range is whole.
+    assert_eq!(texts(&range(&reader, &slot, 48, 50)), [expected(48, 50)]);
+    assert_eq!(slot.set_aside(), []);
 }
 
 /// Brokers that have just come back say for a while that they know no topic, and then do not answer at once.
@@ -636,7 +639,7 @@ fn what_the_brokers_do_not_know_for_a_moment_is_not_lost() {
 #[test]
 fn reads_in_any_order_give_what_lies_in_the_log() {
     const RECORDS: i64 = 3000;
-    const READS: usize = 250;
+    const READS: usize = 25;
     let broker = broker(&[("a", 1)]);
     broker.send("a", numbers(0..RECORDS as u32)).unwrap();
     let (_planner, reader, slot) = reader(&params(&broker));
@@ -681,6 +684,18 @@ fn reads_in_any_order_give_what_lies_in_the_log() {
     };
     let read = &read;
     std::thread::scope(|scope| (1..4).for_each(|seed| drop(scope.spawn(move || read(seed * 0x9e37_79b9)))));
+}
+
+/// To seek would have librdkafka take the partition up again.
+#[test]
+fn a_partition_that_is_gone_is_not_taken_up_again() {
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", numbers(0..5)).unwrap();
+    let (_planner, reader, slot) = reader(&params(&broker));
+    assert_eq!(texts(&range(&reader, &slot, 0, 3)), [["0", "1", "2"]]);
+    reader.give_up(&slot);
+    let error = range(&reader, &slot, 1, 3).collect().unwrap_err().to_string();
+    assert!(error.ends_with("offsets 1..3 are gone with the partition"), "{error}");
 }
 
 #[test]
