@@ -10,6 +10,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// When librdkafka says no more than how many brokers are down, which it does not count well.
+const CLOSED: &str =
+    "the brokers close connections without a word: they were stopped, or expect another `security.protocol`";
+
 /// What librdkafka tells a client beside records.
 #[derive(Default)]
 pub(crate) struct Events(Mutex<Told>);
@@ -21,6 +25,8 @@ struct Told {
     refusal: Option<String>,
     /// No broker is connected.
     all_down: bool,
+    /// The client may not use its group. It is told once, and goes on to ask for its coordinator.
+    group_denied: bool,
 }
 
 impl Events {
@@ -36,9 +42,15 @@ impl Events {
         told.refusal.clone().filter(|_| told.all_down)
     }
 
-    /// The brokers have answered: what was told before is over.
+    /// Whether the client may not use its group.
+    pub(crate) fn is_group_denied(&self) -> bool {
+        self.told().group_denied
+    }
+
+    /// The brokers have answered: what was told of connections is over.
     pub(crate) fn forget(&self) {
-        *self.told() = Told::default();
+        let mut told = self.told();
+        *told = Told { group_denied: told.group_denied, ..Told::default() };
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -68,7 +80,11 @@ impl ClientContext for Events {
             // It follows the reason why and says less.
             Some(RDKafkaErrorCode::AllBrokersDown) => {
                 told.all_down = true;
-                told.last_error.get_or_insert_with(|| reason.to_string());
+                told.last_error.get_or_insert_with(|| CLOSED.to_string());
+                return;
+            }
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                told.group_denied = true;
                 return;
             }
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => told.refusal = Some(reason.to_string()),
@@ -103,5 +119,41 @@ pub(crate) fn check_settings(settings: &BTreeMap<String, String>, refused: &[(&s
             Err(Error::new(ErrorKind::Config, format!("the Kafka setting {key} cannot be changed: {why}")))
         }
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(codes: &[RDKafkaErrorCode]) -> Events {
+        let events = Events::default();
+        codes.iter().for_each(|code| events.error(KafkaError::Global(*code), &format!("{code:?}")));
+        events
+    }
+
+    #[test]
+    fn one_broker_that_is_connected_is_enough() {
+        use RDKafkaErrorCode::{AllBrokersDown, Authentication, BrokerTransportFailure, SSL};
+        let refusal = |codes: &[RDKafkaErrorCode]| told(codes).refusal();
+        assert_eq!(refusal(&[Authentication, AllBrokersDown]), Some("Authentication".to_string()));
+        assert_eq!(refusal(&[BrokerTransportFailure, SSL, AllBrokersDown]), Some("SSL".to_string()));
+        assert_eq!(refusal(&[Authentication, BrokerTransportFailure]), None);
+        assert_eq!(refusal(&[BrokerTransportFailure, AllBrokersDown]), None);
+        let events = told(&[Authentication, AllBrokersDown]);
+        events.forget();
+        assert_eq!((events.refusal(), events.take_error()), (None, None));
+    }
+
+    #[test]
+    fn the_reason_why_says_more_than_that_all_are_down() {
+        use RDKafkaErrorCode::{AllBrokersDown, GroupAuthorizationFailed, Resolve};
+        let error = |codes: &[RDKafkaErrorCode]| told(codes).take_error();
+        assert_eq!(error(&[Resolve, AllBrokersDown]), Some("Resolve".to_string()));
+        assert_eq!(error(&[AllBrokersDown]), Some(CLOSED.to_string()));
+        // Only those who use the group care.
+        let events = told(&[GroupAuthorizationFailed]);
+        events.forget();
+        assert_eq!((events.take_error(), events.is_group_denied()), (None, true));
     }
 }

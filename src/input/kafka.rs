@@ -8,40 +8,25 @@
 //! Knows nothing of what is done with the records.
 
 mod client;
-mod commit_handle;
-mod committer;
-mod decode;
-mod decoder;
 pub mod embedded;
-pub mod fields;
-mod file_offsets;
-mod group_offsets;
-mod limits;
-mod message;
 mod native;
 mod offset_range;
-mod offset_store;
-mod outage;
 mod params;
-mod partitions;
 mod place;
 mod range_reads;
 mod reader;
-mod record;
+mod records;
 mod running;
-mod starts;
 mod subscription;
 #[cfg(test)]
 mod tests;
 mod topic_partition;
-mod transaction_offsets;
-mod undecodable;
 
 use std::time::Duration;
 
-use self::decoder::{Copied, Decoder, Each};
 use self::offset_range::{OffsetRanges, describe};
 use self::reader::KafkaPartition;
+use self::records::{Copied, Decoder, Each};
 use self::running::Running;
 use super::{InputBatch, Source, SourceContext};
 use crate::data::Data;
@@ -49,19 +34,13 @@ use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Time;
 
-pub use commit_handle::CommitHandle;
-pub use decode::{Decode, Json};
-pub use file_offsets::FileOffsetStore;
-pub use limits::PerPartitionConfig;
-pub use message::{FromKafka, KafkaMessage};
 pub use offset_range::{HasOffsetRanges, OffsetRange};
-pub use offset_store::{CommitError, OffsetStore};
 pub use params::{AutoOffsetReset, KafkaParams};
-pub use record::{KafkaHeaders, KafkaRecord};
+pub use place::{CommitError, CommitHandle, FileOffsetStore, OffsetStore, TransactionOffsets};
+pub use records::{DeadLetters, Decode, FromKafka, Json, KafkaHeaders, KafkaMessage, KafkaRecord, Undecodable, fields};
+pub use running::PerPartitionConfig;
 pub use subscription::Subscription;
 pub use topic_partition::TopicPartition;
-pub use transaction_offsets::TransactionOffsets;
-pub use undecodable::{DeadLetters, Undecodable};
 
 /// A source of whole records; what it promises is said at [`direct_stream`](crate::kafka::direct_stream). Nothing is
 /// connected before the context starts.

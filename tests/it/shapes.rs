@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use tidemill::testing::TestRun;
-use tidemill::{DStream, Data, Partitions, StorageLevel};
+use tidemill::{DStream, Data, InputBatch, Partitions, Result, Source, SourceContext, StorageLevel, Time};
 
 use crate::harness::{SECOND, every_run};
 use crate::spark_names::methods;
@@ -22,6 +22,28 @@ fn awkward() -> [Pairs; 6] {
     let skewed = (0..3000).map(|n| (if n % 1000 == 999 { 1 + (n / 1000) as u8 } else { 0 }, n)).collect();
     let many = (0..2000).map(|n| (((n * 7) % 251) as u8, n)).collect();
     [vec![], vec![(7, 7)], vec![(1, 1), (2, 2), (1, 3)], skewed, many, vec![]]
+}
+
+/// An input whose empty batches have no partition at all, as that of a Kafka pattern which nothing matches yet.
+struct Sparse(std::vec::IntoIter<Pairs>, Option<SourceContext>);
+
+impl Source<(u8, i64)> for Sparse {
+    fn name(&self) -> String {
+        "sparse".to_string()
+    }
+
+    fn start(&mut self, context: &SourceContext) -> Result<()> {
+        self.1 = Some(context.clone());
+        Ok(())
+    }
+
+    fn batch(&mut self, _: Time) -> Result<Option<InputBatch<(u8, i64)>>> {
+        let context = self.1.as_ref().expect("it was started");
+        let pairs = self.0.next().unwrap_or_default();
+        let (records, description) = (pairs.len() as u64, String::new());
+        let partitions = if pairs.is_empty() { Vec::new() } else { vec![pairs] };
+        Ok(Some(InputBatch { dataset: context.dataset(partitions), records, description }))
+    }
 }
 
 /// Compares what a stream becomes with what a plain function makes of each batch, in every run, order aside.
@@ -40,6 +62,10 @@ pub(crate) fn check<U: Data + Ord + Debug>(
         }
         assert_eq!(out.batches().len(), expected.len(), "{name} by {run:?}");
     }
+    let sparse = || Sparse(awkward().to_vec().into_iter(), None);
+    let out = TestRun::new().run_with_context(awkward(), |context, _| build(context.input(sparse())));
+    let out = out.unwrap_or_else(|error| panic!("{name}, of no partitions: {error}")).sorted();
+    assert!(out.batches() == expected, "{name}, of no partitions");
 }
 
 pub(crate) fn groups(pairs: Pairs) -> BTreeMap<u8, Vec<i64>> {

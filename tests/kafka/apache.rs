@@ -1,7 +1,7 @@
 //! Programs over a real Apache Kafka: what no broker inside the process can show.
 //!
 //! Most share one broker and keep to topics of their own; it ends with the process. Those that kill or stop a broker
-//! start one for themselves. Without Java and Maven they are skipped, loudly.
+//! take turns at another one. Without Java and Maven they are skipped, loudly.
 
 mod compaction;
 mod consumers;
@@ -21,8 +21,8 @@ mod tasks;
 mod transactions;
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tidemill::Event;
@@ -50,6 +50,17 @@ fn shared() -> Option<&'static ApacheKafka> {
         kafka.property("log.cleaner.backoff.ms", "100").start()
     };
     or_skip(KAFKA.get_or_init(start).as_ref())
+}
+
+/// The broker of those tests that kill it, one after the other. It runs.
+#[track_caller]
+fn mortal() -> Option<MutexGuard<'static, ApacheKafka>> {
+    static KAFKA: OnceLock<tidemill_test_broker::Result<Mutex<ApacheKafka>>> = OnceLock::new();
+    let kafka = or_skip(KAFKA.get_or_init(|| ApacheKafka::builder().start().map(Mutex::new)).as_ref())?;
+    let mut kafka = kafka.lock().unwrap_or_else(PoisonError::into_inner);
+    // A test that has failed may have left it dead.
+    kafka.restart().unwrap();
+    Some(kafka)
 }
 
 fn context(name: &str) -> StreamingContext {

@@ -45,7 +45,7 @@ pub(super) struct Unanswered {
     /// What librdkafka has said of the connections.
     said: Option<String>,
     pub(super) code: Option<RDKafkaErrorCode>,
-    cause: Option<KafkaError>,
+    cause: Option<Box<KafkaError>>,
 }
 
 impl Unanswered {
@@ -90,7 +90,7 @@ impl Unanswered {
     pub(super) fn error(self, what: &str) -> Error {
         let error = Error::new(ErrorKind::Input, format!("{what}: {}", self.why()));
         match self.cause {
-            Some(cause) => error.caused_by(cause),
+            Some(cause) => error.caused_by(*cause),
             None => error,
         }
     }
@@ -230,7 +230,14 @@ impl Planner {
         timeout: Duration,
     ) -> Result<Vec<Option<Committed>>, Unanswered> {
         let partitions = list(of.iter().map(|partition| (partition, Offset::Invalid)));
-        let found = self.consumer.committed_offsets(partitions, timeout).map_err(|error| self.unanswered(error))?;
+        let found = self.consumer.committed_offsets(partitions, timeout).map_err(|error| {
+            let unanswered = self.unanswered(error);
+            if self.consumer.context().is_group_denied() {
+                let denied = RDKafkaErrorCode::GroupAuthorizationFailed;
+                return Unanswered::new(denied.to_string(), Some(denied));
+            }
+            unanswered
+        })?;
         let Offsets { offsets, problem } = read(of, &found);
         if let Some(why) = problem {
             return Err(Unanswered::new(why, None));
@@ -277,7 +284,7 @@ impl Planner {
 
     fn unanswered(&self, error: KafkaError) -> Unanswered {
         let said = self.take_error();
-        Unanswered { what: text(&error), said, code: error.rdkafka_error_code(), cause: Some(error) }
+        Unanswered { what: text(&error), said, code: error.rdkafka_error_code(), cause: Some(Box::new(error)) }
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::serde_topic;
+use super::records::serde_topic;
 use super::topic_partition::TopicPartition;
 use crate::data::Data;
 use crate::dataset::Dataset;

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
-use super::commit_handle::CommitHandle;
-use super::limits::{PartitionRates, PerPartitionConfig};
-use super::offset_store::OffsetStore;
-use super::undecodable::Undecodable;
+use super::place::{CommitHandle, OffsetStore};
+use super::records::Undecodable;
+use super::running::{PartitionRates, PerPartitionConfig};
 use crate::brokers::check_settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Time;
@@ -160,7 +159,8 @@ impl KafkaParams {
         self
     }
 
-    /// How long each question to the brokers may take while the context starts. 10 s unless set.
+    /// How long each question to the brokers may take while the context starts. 10 s unless set. Brokers that do not let
+    /// the program in, for its password or a certificate, end the start at once.
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
@@ -199,6 +199,10 @@ impl KafkaParams {
     /// If false, the stream goes on with what there is: after a deletion with the oldest record, after a truncation at
     /// the end of the log, without a partition that is gone, also if it is made anew later. What was lost is reported as
     /// [`Event::DataLost`](crate::Event::DataLost) and in the log.
+    ///
+    /// A topic that is deleted and made anew between two looks is known by its end, which lies before the place where
+    /// the stream is. **One that has got more records than that by then is not noticed**: delete the committed offsets
+    /// together with a topic.
     #[must_use]
     pub fn fail_on_data_loss(mut self, fail: bool) -> Self {
         self.fail_on_data_loss = fail;

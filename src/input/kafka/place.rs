@@ -1,16 +1,28 @@
+mod commit_handle;
+mod committer;
+mod file_offsets;
+mod group_offsets;
+mod offset_store;
+mod transaction_offsets;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::committer::Committer;
 use super::client::Planner;
-use super::committer::{self, Committer, Progress};
-use super::group_offsets::GroupOffsets;
-use super::offset_store::OffsetStore;
 use super::params::{Commits, KafkaParams};
 use super::topic_partition::TopicPartition;
 use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::input::{Claim, SourceContext};
+
+pub use commit_handle::CommitHandle;
+pub(super) use committer::{Positions, Progress};
+pub use file_offsets::FileOffsetStore;
+pub(super) use group_offsets::GroupOffsets;
+pub use offset_store::{CommitError, OffsetStore};
+pub use transaction_offsets::TransactionOffsets;
 
 /// Where a stream keeps its place, and who moves it: nobody, its committer, or the program through the committer.
 pub(super) struct Place {

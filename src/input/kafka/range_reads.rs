@@ -2,11 +2,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::client::Planner;
-use super::decoder::Decoder;
 use super::offset_range::{OffsetRange, OffsetRanges};
 use super::params::KafkaParams;
-use super::partitions;
 use super::reader::{KafkaPartition, Reader, Slot};
+use super::records::Decoder;
+use super::running::partitions;
 use super::subscription::Query;
 use super::topic_partition::TopicPartition;
 use crate::data::Data;

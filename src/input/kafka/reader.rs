@@ -1,9 +1,11 @@
-use std::collections::VecDeque;
+mod kafka_partition;
+mod lane;
+mod slot;
+
 use std::mem::take;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::thread::{self, ThreadId};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
@@ -11,17 +13,19 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
+use self::lane::{Aside, Lane};
+use self::slot::LaneGuard;
 use super::client::{self, Events, Planner};
-use super::decoder::Decoder;
-use super::native::{Messages, PartitionQueue};
+use super::native::Messages;
 use super::offset_range::OffsetRange;
 use super::params::KafkaParams;
 use super::topic_partition::TopicPartition;
-use super::undecodable::LeftOut;
-use crate::dataset::{Emitter, ReadPartition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::SourceContext;
 use crate::time::Clock;
+
+pub(super) use self::kafka_partition::KafkaPartition;
+pub(super) use self::slot::Slot;
 
 /// How many messages are taken from librdkafka at a time: enough to make the call cheap, few enough for the cache.
 const MESSAGES: usize = 512;
@@ -62,39 +66,6 @@ pub(super) struct Reader {
 struct Clients {
     consumer: Arc<BaseConsumer<Events>>,
     planner: Arc<Planner>,
-}
-
-/// One partition. It is read by one task at a time.
-pub(super) struct Slot {
-    partition: TopicPartition,
-    /// The offset at which there is nothing more to read for anyone.
-    last: Option<i64>,
-    /// The partition does not exist any more.
-    is_gone: AtomicBool,
-    lane: Mutex<Option<Lane>>,
-    /// Which thread reads, and how many ranges inside each other.
-    reading: Mutex<Option<(ThreadId, usize)>>,
-    free: Condvar,
-}
-
-struct Lane {
-    queue: PartitionQueue,
-    /// The offset from which the leftover and then the queue go on. `None` if that is not known.
-    next: Option<i64>,
-    /// Messages after the end of the last range, which came with its last ones.
-    leftover: Messages,
-    /// An error came after the last messages: librdkafka reads the partition no more until it is sought.
-    is_broken: bool,
-    /// Parts of a range that was cut, for the tasks that have not come yet: those behind them came first.
-    aside: VecDeque<Aside>,
-}
-
-/// Messages of a part of a range.
-struct Aside {
-    /// The range that was cut.
-    of: Range<i64>,
-    part: Range<i64>,
-    messages: Vec<Messages>,
 }
 
 impl Reader {
@@ -450,108 +421,6 @@ fn stopped() -> Error {
     Error::new(ErrorKind::State, "the Kafka stream was stopped, its records cannot be read any more")
 }
 
-impl Slot {
-    /// The lane comes out of the queue of the partition, which has to be taken before the partition is assigned.
-    fn new(
-        consumer: &Arc<BaseConsumer<Events>>,
-        partition: &TopicPartition,
-        next: Option<i64>,
-        last: Option<i64>,
-    ) -> Result<Arc<Self>> {
-        let queue = PartitionQueue::new(consumer, &partition.topic, partition.partition);
-        let queue =
-            queue.ok_or_else(|| Error::new(ErrorKind::Internal, format!("librdkafka has no queue for {partition}")))?;
-        let lane = Lane { queue, next, leftover: Messages::default(), is_broken: false, aside: VecDeque::new() };
-        let (lane, partition) = (Mutex::new(Some(lane)), partition.clone());
-        let is_gone = AtomicBool::new(false);
-        Ok(Arc::new(Slot { partition, last, is_gone, lane, reading: Mutex::default(), free: Condvar::new() }))
-    }
-
-    fn is_gone(&self) -> bool {
-        self.is_gone.load(Ordering::Acquire)
-    }
-
-    /// Waits until no task of another thread reads the partition: two that take turns would seek for every chunk.
-    fn turn(&self) -> Turn<'_> {
-        let me = thread::current().id();
-        let mut reading = self.reading();
-        loop {
-            match &mut *reading {
-                None => {
-                    *reading = Some((me, 1));
-                    return Turn(self);
-                }
-                Some((thread, depth)) if *thread == me => {
-                    *depth += 1;
-                    return Turn(self);
-                }
-                Some(_) => reading = self.free.wait(reading).unwrap_or_else(PoisonError::into_inner),
-            }
-        }
-    }
-
-    fn reading(&self) -> MutexGuard<'_, Option<(ThreadId, usize)>> {
-        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The right of a thread to read a partition.
-struct Turn<'s>(&'s Slot);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut reading = self.0.reading();
-        *reading = reading.take().filter(|(_, depth)| *depth > 1).map(|(thread, depth)| (thread, depth - 1));
-        if reading.is_none() {
-            self.0.free.notify_one();
-        }
-    }
-}
-
-/// A lane that is there, as long as nobody closes the stream.
-struct LaneGuard<'s>(MutexGuard<'s, Option<Lane>>);
-
-impl std::ops::Deref for LaneGuard<'_> {
-    type Target = Lane;
-
-    fn deref(&self) -> &Lane {
-        self.0.as_ref().expect("whoever makes a guard has seen the lane")
-    }
-}
-
-impl std::ops::DerefMut for LaneGuard<'_> {
-    fn deref_mut(&mut self) -> &mut Lane {
-        self.0.as_mut().expect("whoever makes a guard has seen the lane")
-    }
-}
-
-impl Lane {
-    /// The messages of a part of a range, if they were set aside.
-    fn take_aside(&mut self, part: &Range<i64>) -> Option<Vec<Messages>> {
-        let holds = |aside: &Aside| aside.part.start <= part.start && part.end <= aside.part.end;
-        let place = self.aside.iter().position(holds)?;
-        let Aside { of, part: held, messages } = self.aside.remove(place)?;
-        let (before, rest) = split(messages, part.start);
-        let (messages, behind) = split(rest, part.end);
-        let pieces = [(held.start..part.start, before), (part.end..held.end, behind)];
-        for (part, messages) in pieces.into_iter().filter(|(part, _)| !part.is_empty()) {
-            self.aside.push_back(Aside { of: of.clone(), part, messages });
-        }
-        Some(messages)
-    }
-}
-
-/// Parts messages in order: those before an offset, and those from it on.
-fn split(messages: Vec<Messages>, offset: i64) -> (Vec<Messages>, Vec<Messages>) {
-    let (mut before, mut behind) = (Vec::new(), Vec::new());
-    for mut some in messages {
-        let rest = some.split_off(offset);
-        before.push(some);
-        behind.push(rest);
-    }
-    (before, behind)
-}
-
 #[cfg(test)]
 impl Slot {
     /// Leaves the lane as it is after `..until` was read and messages up to `beyond` came with it.
@@ -573,73 +442,5 @@ impl Slot {
     pub(super) fn set_aside(&self) -> Vec<(i64, i64)> {
         let lane = self.lane.lock().unwrap();
         lane.as_ref().unwrap().aside.iter().map(|aside| (aside.part.start, aside.part.end)).collect()
-    }
-}
-
-/// One range of one batch, or a part of it.
-pub(super) struct KafkaPartition<D> {
-    pub(super) reader: Arc<Reader>,
-    pub(super) slot: Arc<Slot>,
-    pub(super) range: OffsetRange,
-    /// The range that was cut into parts, if it was.
-    pub(super) whole: Option<Range<i64>>,
-    pub(super) decoder: Arc<D>,
-}
-
-impl<D> KafkaPartition<D> {
-    /// A range in parts of at most this many offsets.
-    pub(super) fn parts(
-        reader: &Arc<Reader>,
-        slot: &Arc<Slot>,
-        range: OffsetRange,
-        most: Option<u64>,
-        decoder: &Arc<D>,
-    ) -> Vec<KafkaPartition<D>> {
-        let offsets = range.from..range.until;
-        let parts = range.cut(most);
-        let whole = (parts.len() > 1).then_some(offsets);
-        let part = |range| {
-            let (reader, slot, decoder) = (Arc::clone(reader), Arc::clone(slot), Arc::clone(decoder));
-            KafkaPartition { reader, slot, range, whole: whole.clone(), decoder }
-        };
-        parts.into_iter().map(part).collect()
-    }
-}
-
-impl<T, D: Decoder<T>> ReadPartition<T> for KafkaPartition<D> {
-    fn records(&self) -> Option<u64> {
-        Some(self.range.count())
-    }
-
-    fn describe(&self) -> String {
-        self.range.to_string()
-    }
-
-    fn read(&self, out: &mut Emitter<'_, T>) -> Result<()> {
-        if self.range.is_empty() {
-            return Ok(());
-        }
-        let (mut records, mut left_out) = (Vec::new(), LeftOut::default());
-        let mut emit = |messages: &Messages| {
-            self.decoder.decode(&self.slot.partition, messages, &mut left_out, &mut records)?;
-            records.drain(..).for_each(|record| out.emit(record));
-            Ok(!out.is_done())
-        };
-        let outcome = match &self.whole {
-            None => self.reader.read(&self.slot, &self.range, emit),
-            Some(whole) => self.reader.take_part(&self.slot, whole, &self.range).and_then(|parts| {
-                for messages in parts {
-                    if !emit(&messages)? {
-                        break;
-                    }
-                }
-                Ok(())
-            }),
-        };
-        if self.reader.is_closed() {
-            self.reader.close();
-        }
-        outcome?;
-        left_out.finish()
     }
 }

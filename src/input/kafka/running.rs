@@ -1,24 +1,31 @@
+mod limits;
+mod outage;
+pub(super) mod partitions;
+mod starts;
+
 use std::collections::{HashSet, VecDeque};
 use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::SourceContext;
+use self::limits::{PartitionLimit, records_per_partition};
+use self::outage::Outage;
+use self::partitions::Found;
+use self::starts::Starts;
 use super::client::{Offsets, Planner};
-use super::committer::{Positions, Progress};
-use super::limits::{PartitionLimit, records_per_partition};
 use super::offset_range::OffsetRange;
-use super::outage::Outage;
 use super::params::KafkaParams;
-use super::partitions::{self, Found};
-use super::place::Place;
+use super::place::{Place, Positions, Progress};
 use super::reader::{Reader, Slot};
-use super::starts::Starts;
 use super::subscription::{Query, Subscription};
 use super::topic_partition::TopicPartition;
 use crate::backpressure::RateLimit;
 use crate::error::{Error, ErrorKind, Result};
+use crate::input::SourceContext;
 use crate::time::Time;
+
+pub(super) use limits::PartitionRates;
+pub use limits::PerPartitionConfig;
 
 /// How often in a row a look has to find that a partition is gone, or shorter than it was, before that is believed:
 /// brokers that have just started, or become leaders, may not know better.

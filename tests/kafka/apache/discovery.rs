@@ -26,7 +26,7 @@ fn a_topic_grows_from_2_to_8_partitions_under_load() {
     let sent = load.end();
     program.read(sent.iter().sum());
     program.stop();
-    assert_exact("grown", "grown", &[&program], &sent);
+    assert_exact("grown", &[&program], &sent);
     assert!(committed(brokers, "grown", "grown", 8).into_iter().eq(sent.iter().map(|sent| *sent as i64)));
 }
 
@@ -57,7 +57,7 @@ fn a_topic_grows_while_programs_come_and_go() {
     let all: usize = sent.iter().sum();
     second.read(all - first.records());
     second.stop();
-    assert_exact("growing", "growing", &[&first, &second], &sent);
+    assert_exact("growing", &[&first, &second], &sent);
     assert!(committed(brokers, "growing", "growing", 8).into_iter().eq(sent.iter().map(|sent| *sent as i64)));
 }
 

@@ -32,6 +32,15 @@ fn a_topic_that_does_not_exist() {
     assert_names(&error, &["input kafka nowhere", "apache.rs", "topic nowhere does not exist", "create it"]);
 }
 
+/// A broker that hears what it does not understand closes the connection.
+#[test]
+fn no_password_where_one_is_asked_for() {
+    let Some(kafka) = super::shared() else { return };
+    let brokers = kafka.sasl_bootstrap_servers();
+    let error = refused(params(&brokers, "nobody").start_timeout(Duration::from_secs(1)), "anything");
+    assert_names(&error, &["input kafka anything", &brokers, "close connections", "another `security.protocol`"]);
+}
+
 #[test]
 fn a_wrong_password() {
     let Some(kafka) = super::shared() else { return };
@@ -84,7 +93,12 @@ fn a_topic_or_a_group_that_one_may_not_use() {
     reserve(kafka, TOPIC, "reserved");
     reserve(kafka, GROUP, "guarded");
     let error = |group, topic| {
-        let start = || Program::start(login(params(&brokers, group), USER.0, USER.1), [topic]);
+        let start = || {
+            Program::start(
+                login(params(&brokers, group), USER.0, USER.1).start_timeout(Duration::from_secs(3600)),
+                [topic],
+            )
+        };
         // The rules reach the broker a moment later.
         let begun = std::time::Instant::now();
         loop {

@@ -29,7 +29,7 @@ fn topics_are_made_grown_cut_and_deleted() {
 
 #[test]
 fn records_survive_kills_and_stops_on_the_same_port() {
-    let Some(mut kafka) = ApacheKafka::builder().or_skip() else { return };
+    let Some(mut kafka) = super::mortal() else { return };
     kafka.create_topic("kept", 1, &[]).unwrap();
     let brokers = kafka.bootstrap_servers().to_string();
     for end in [ApacheKafka::kill, |kafka: &mut ApacheKafka| kafka.stop().unwrap()] {

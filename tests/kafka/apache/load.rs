@@ -66,8 +66,14 @@ impl Load {
 
 fn send_numbers(producer: &BaseProducer, topic: &str, partitions: &AtomicI32, end: &AtomicBool) -> Vec<usize> {
     const ROUND: usize = 20;
+    /// How many records wait for a broker at most.
+    const WAITING: i32 = 5_000;
     let mut sent = Vec::new();
     while !end.load(Ordering::Relaxed) {
+        if producer.in_flight_count() > WAITING {
+            producer.poll(Duration::from_millis(10));
+            continue;
+        }
         sent.resize(partitions.load(Ordering::Relaxed) as usize, 0);
         for (partition, sent) in (0..).zip(&mut sent) {
             for number in *sent..*sent + ROUND {
@@ -92,7 +98,7 @@ fn send_numbers(producer: &BaseProducer, topic: &str, partitions: &AtomicI32, en
 }
 
 /// Whatever the programs have read, one after the other, is what was sent, once and in order. Says how much it was.
-pub(super) fn assert_exact(what: &str, topic: &str, programs: &[&Program], sent: &[usize]) {
+pub(super) fn assert_exact(topic: &str, programs: &[&Program], sent: &[usize]) {
     let mut read = 0;
     for (partition, sent) in (0..).zip(sent) {
         let of =
@@ -101,5 +107,5 @@ pub(super) fn assert_exact(what: &str, topic: &str, programs: &[&Program], sent:
         assert!(numbers.iter().copied().eq(0..*sent), "{topic}/{partition}: {} of {sent} records", numbers.len());
         read += numbers.len();
     }
-    println!("{what}: {} records sent to {} partitions {sent:?}, {read} read", sent.iter().sum::<usize>(), sent.len());
+    println!("{topic}: {} records sent to {} partitions {sent:?}, {read} read", sent.iter().sum::<usize>(), sent.len());
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tidemill::Event;
 use tidemill::kafka::{ProducerParams, ProducerRecord};
 use tidemill::prelude::*;
-use tidemill_test_broker::ApacheKafka;
 
 use super::super::PATIENCE;
 use super::super::output::contents;
@@ -19,7 +18,7 @@ const RECORDS: usize = 400;
 /// no answer came, is not there twice.
 #[test]
 fn a_broker_that_is_killed_has_every_record_once_and_in_order() {
-    let Some(mut kafka) = ApacheKafka::builder().or_skip() else { return };
+    let Some(mut kafka) = super::mortal() else { return };
     kafka.create_topic("out", PARTITIONS, &[]).unwrap();
     let context = StreamingContext::builder("killed").batch_interval(Duration::from_millis(20)).build().unwrap();
     // Each partition of a batch goes to the partition of the topic of the same number.

@@ -17,7 +17,7 @@ const PARTITIONS: i32 = 2;
 
 fn send(kafka: &ApacheKafka, numbers: std::ops::Range<usize>) {
     for partition in 0..PARTITIONS {
-        kafka.send("numbers", partition, numbers.clone().map(|n| n.to_string())).unwrap();
+        kafka.send("places", partition, numbers.clone().map(|n| n.to_string())).unwrap();
     }
 }
 
@@ -25,7 +25,7 @@ fn assert_reads(program: &mut Program, numbers: std::ops::Range<usize>) {
     program.read(numbers.len() * PARTITIONS as usize);
     program.stop();
     for partition in 0..PARTITIONS {
-        assert!(program.partition("numbers", partition).numbers().into_iter().eq(numbers.clone()));
+        assert!(program.partition("places", partition).numbers().into_iter().eq(numbers.clone()));
     }
 }
 
@@ -33,8 +33,8 @@ fn assert_reads(program: &mut Program, numbers: std::ops::Range<usize>) {
 /// commit that the program has asked for is waiting.
 #[test]
 fn places_outlive_the_brokers() {
-    let Some(mut kafka) = ApacheKafka::builder().or_skip() else { return };
-    kafka.create_topic("numbers", PARTITIONS as usize, &[]).unwrap();
+    let Some(mut kafka) = super::mortal() else { return };
+    kafka.create_topic("places", PARTITIONS as usize, &[]).unwrap();
     let brokers = kafka.bootstrap_servers().to_string();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("offsets");
@@ -46,18 +46,18 @@ fn places_outlive_the_brokers() {
     send(&kafka, 0..100);
     let earliest = in_file().auto_offset_reset(kafka::AutoOffsetReset::Earliest);
     for params in [in_group(), earliest, by_hand()] {
-        assert_reads(&mut Program::start(params, ["numbers"]).unwrap(), 0..100);
+        assert_reads(&mut Program::start(params, ["places"]).unwrap(), 0..100);
     }
     kafka.kill();
     kafka.restart().unwrap();
     send(&kafka, 100..200);
     for params in [in_group(), in_file()] {
-        assert_reads(&mut Program::start(params, ["numbers"]).unwrap(), 100..200);
+        assert_reads(&mut Program::start(params, ["places"]).unwrap(), 100..200);
     }
-    assert_eq!(committed(&brokers, "in-group", "numbers", PARTITIONS), [200, 200]);
+    assert_eq!(committed(&brokers, "in-group", "places", PARTITIONS), [200, 200]);
 
     // Nothing was committed, so that it comes again; the commit is asked for while no broker is there.
-    let mut program = Program::start(by_hand(), ["numbers"]).unwrap();
+    let mut program = Program::start(by_hand(), ["places"]).unwrap();
     program.read(400);
     kafka.kill();
     let ranges: Vec<_> =
@@ -68,7 +68,7 @@ fn places_outlive_the_brokers() {
     kafka.restart().unwrap();
     outcome.recv_timeout(PATIENCE).unwrap().unwrap();
     program.stop();
-    assert_eq!(committed(&brokers, "by-hand", "numbers", PARTITIONS), [200, 200]);
+    assert_eq!(committed(&brokers, "by-hand", "places", PARTITIONS), [200, 200]);
 }
 
 /// Two programs, or two contexts: nobody can keep the second from starting. Both are right to fail, one has to.

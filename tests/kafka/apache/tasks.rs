@@ -82,7 +82,7 @@ fn a_backlog_of_transactions_is_cut() {
 /// had no room for.
 #[test]
 fn a_broker_is_killed_while_a_backlog_is_read() {
-    let Some(mut kafka) = ApacheKafka::builder().or_skip() else { return };
+    let Some(mut kafka) = super::mortal() else { return };
     let kept = fill(&kafka, "broken-off");
     let context = context("broken-off");
     let params = cut(kafka.bootstrap_servers(), "broken-off")

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use super::SourceContext;
-use super::client::Planner;
-use super::params::{AutoOffsetReset, KafkaParams};
-use super::subscription::{Start, Subscription};
-use super::topic_partition::TopicPartition;
 use crate::error::{Error, ErrorKind, Result};
+use crate::input::SourceContext;
+use crate::input::kafka::client::Planner;
+use crate::input::kafka::params::{AutoOffsetReset, KafkaParams};
+use crate::input::kafka::subscription::{Start, Subscription};
+use crate::input::kafka::topic_partition::TopicPartition;
 use crate::time::Time;
 
 /// Finds out where partitions are read from: at the offset or time that the subscription names, or else behind what is

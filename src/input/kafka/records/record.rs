@@ -196,7 +196,7 @@ impl<'de> Deserialize<'de> for KafkaHeaders {
 }
 
 /// Writes a topic as text.
-pub(super) mod serde_topic {
+pub(in crate::input::kafka) mod serde_topic {
     use super::{Arc, Deserialize};
 
     pub(in crate::input::kafka) fn serialize<S: serde::Serializer>(

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use super::offset_store::{CommitError, OffsetStore};
-use super::topic_partition::TopicPartition;
 use crate::error::{Error, ErrorKind, Result};
+use crate::input::kafka::topic_partition::TopicPartition;
 use crate::storage::LockedFile;
 
 /// The first line of the file.

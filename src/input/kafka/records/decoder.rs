@@ -4,18 +4,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::message::KafkaMessage;
-use super::native::{Headers, Message, Messages};
 use super::record::{KafkaHeaders, KafkaRecord};
-use super::topic_partition::TopicPartition;
 use super::undecodable::{LeftOut, Policy, Undecodable};
 use crate::error::Result;
+use crate::input::kafka::native::{Headers, Message, Messages};
+use crate::input::kafka::topic_partition::TopicPartition;
 use crate::time::Time;
 
 /// How many bytes of keys, values and headers share an allocation, unless one record has more.
 const ARENA_BYTES: usize = 256 * 1024;
 
 /// Makes records of messages. The one place where bytes of Kafka become what a program works with.
-pub(super) trait Decoder<T>: Send + Sync + 'static {
+pub(in crate::input::kafka) trait Decoder<T>: Send + Sync + 'static {
     /// The decoder of one batch of a stream.
     fn for_batch(&self, stream: &str, batch: Time) -> Arc<Self>;
 
@@ -30,13 +30,13 @@ pub(super) trait Decoder<T>: Send + Sync + 'static {
 }
 
 /// Decodes message by message, where they lie.
-pub(super) struct Each<F> {
+pub(in crate::input::kafka) struct Each<F> {
     decode: Arc<F>,
     undecodable: Policy,
 }
 
 impl<F> Each<F> {
-    pub(super) fn new(decode: F, undecodable: Undecodable) -> Self {
+    pub(in crate::input::kafka) fn new(decode: F, undecodable: Undecodable) -> Self {
         Each { decode: Arc::new(decode), undecodable: Policy::new(undecodable, None) }
     }
 }
@@ -70,9 +70,9 @@ where
 
 /// Copies messages into arenas, from which records take slices.
 #[derive(Clone, Copy)]
-pub(super) struct Copied {
+pub(in crate::input::kafka) struct Copied {
     /// Whether headers are read.
-    pub(super) headers: bool,
+    pub(in crate::input::kafka) headers: bool,
 }
 
 impl Decoder<KafkaRecord> for Copied {

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 const DEFAULT_MIN_RATE: f64 = 1.0;
 
 /// The limits of one partition, Spark's `PerPartitionConfig`; given to
-/// [`KafkaParams::per_partition_config`](super::KafkaParams::per_partition_config). What is not set is as for the other
+/// [`KafkaParams::per_partition_config`](crate::kafka::KafkaParams::per_partition_config). What is not set is as for the other
 /// partitions.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[must_use]
@@ -21,13 +21,13 @@ pub struct PerPartitionConfig {
 }
 
 impl PerPartitionConfig {
-    /// As [`KafkaParams::max_rate_per_partition`](super::KafkaParams::max_rate_per_partition), for this one.
+    /// As [`KafkaParams::max_rate_per_partition`](crate::kafka::KafkaParams::max_rate_per_partition), for this one.
     pub fn max_rate(mut self, records_per_second: f64) -> Self {
         self.max_rate = Some(records_per_second);
         self
     }
 
-    /// As [`KafkaParams::min_rate_per_partition`](super::KafkaParams::min_rate_per_partition), for this one.
+    /// As [`KafkaParams::min_rate_per_partition`](crate::kafka::KafkaParams::min_rate_per_partition), for this one.
     pub fn min_rate(mut self, records_per_second: f64) -> Self {
         self.min_rate = Some(records_per_second);
         self
@@ -39,9 +39,9 @@ type PerPartition = Arc<dyn Fn(&str, i32) -> PerPartitionConfig + Send + Sync>;
 
 /// The limits of a stream's partitions, as the program has set them.
 #[derive(Clone, Default)]
-pub(super) struct PartitionRates {
-    pub(super) all: PerPartitionConfig,
-    pub(super) each: Option<PerPartition>,
+pub(in crate::input::kafka) struct PartitionRates {
+    pub(in crate::input::kafka) all: PerPartitionConfig,
+    pub(in crate::input::kafka) each: Option<PerPartition>,
 }
 
 impl PartitionRates {

@@ -2,10 +2,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client::{Planner, Unanswered};
-use super::subscription::Query;
-use super::topic_partition::TopicPartition;
 use crate::error::{Error, ErrorKind, Result};
+use crate::input::kafka::client::{Planner, Unanswered};
+use crate::input::kafka::subscription::Query;
+use crate::input::kafka::topic_partition::TopicPartition;
 
 /// From how many topics on their partitions are asked for in one question, about all topics that there are.
 const MANY_TOPICS: usize = 8;
@@ -71,7 +71,11 @@ pub(super) fn look_up(planner: &Planner, query: &Query, timeout: Duration) -> Re
 }
 
 /// Looks up what a subscription names when the stream starts: all of it has to be there.
-pub(super) fn find(planner: &Planner, query: &Query, timeout: Duration) -> Result<Vec<TopicPartition>> {
+pub(in crate::input::kafka) fn find(
+    planner: &Planner,
+    query: &Query,
+    timeout: Duration,
+) -> Result<Vec<TopicPartition>> {
     let brokers = planner.brokers();
     let found = planner.ask_until_ready(timeout, |timeout| look_up(planner, query, timeout)).map_err(|unanswered| {
         let what = match query {

@@ -9,9 +9,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use super::commit_handle::Asked;
 use super::offset_store::{CommitError, OffsetStore};
-use super::topic_partition::TopicPartition;
 use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::event_loop::Thread;
+use crate::input::kafka::topic_partition::TopicPartition;
 use crate::time::{Clock, Time};
 
 /// How long it waits after a failure before it tries again.
@@ -25,14 +25,14 @@ const LAST_BACKOFF: Duration = Duration::from_millis(20);
 const REFRESH: Duration = Duration::from_secs(600);
 
 /// The offset after the last record of each partition.
-pub(super) type Positions = Arc<[i64]>;
+pub(in crate::input::kafka) type Positions = Arc<[i64]>;
 
 /// Up to where a stream is done, when a batch is. Partitions are added at the end and never leave, so a position says
 /// by its place which partition it is of; later lists are longer.
 #[derive(Clone)]
-pub(super) struct Progress {
-    pub(super) partitions: Arc<[TopicPartition]>,
-    pub(super) positions: Positions,
+pub(in crate::input::kafka) struct Progress {
+    pub(in crate::input::kafka) partitions: Arc<[TopicPartition]>,
+    pub(in crate::input::kafka) positions: Positions,
 }
 
 /// What the committer is told.

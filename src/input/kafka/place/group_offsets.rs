@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::client::{Committed, Planner};
 use super::offset_store::{CommitError, OffsetStore};
-use super::topic_partition::TopicPartition;
 use crate::error::{Error, ErrorKind, Result};
+use crate::input::kafka::client::{Committed, Planner};
+use crate::input::kafka::topic_partition::TopicPartition;
 use crate::time::{Clock, Time};
 
 /// How often, at most, it is looked whether somebody else commits to the group.
@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Brokers let anybody commit to such a group. So every commit carries a mark of this stream as its metadata, and
 /// before a commit it is looked, now and then, whose mark the group has: somebody else's means that two programs
 /// overwrite each other's place, and that is an error.
-pub(super) struct GroupOffsets {
+pub(in crate::input::kafka) struct GroupOffsets {
     planner: Arc<Planner>,
     /// For each question and each commit.
     timeout: Duration,
@@ -37,7 +37,7 @@ struct Seen {
 }
 
 impl GroupOffsets {
-    pub(super) fn new(planner: Arc<Planner>, timeout: Duration) -> Self {
+    pub(in crate::input::kafka) fn new(planner: Arc<Planner>, timeout: Duration) -> Self {
         let unique = RandomState::new().build_hasher().finish();
         let mark = format!("tidemill pid {} {unique:016x}", std::process::id());
         let clock = Clock::system();
@@ -71,7 +71,7 @@ impl GroupOffsets {
 
     /// The next commit looks, however long ago the last one did.
     #[cfg(test)]
-    pub(super) fn look_at_once(&self) {
+    pub(in crate::input::kafka) fn look_at_once(&self) {
         self.seen().looked = Time::ZERO;
     }
 

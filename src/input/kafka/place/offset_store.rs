@@ -1,11 +1,11 @@
-use super::topic_partition::TopicPartition;
 use crate::error::{Error, Result};
+use crate::input::kafka::topic_partition::TopicPartition;
 
 /// Where a stream keeps its place: the offset after the last record that is done, for each topic partition.
 ///
-/// Unless [`KafkaParams::offset_store`](super::KafkaParams::offset_store) names another, these are the committed offsets
-/// of the stream's group. [`FileOffsetStore`](super::FileOffsetStore) keeps them in a file, and
-/// [`TransactionOffsets`](super::TransactionOffsets) leaves it to the program to write them together with its results.
+/// Unless [`KafkaParams::offset_store`](crate::kafka::KafkaParams::offset_store) names another, these are the committed offsets
+/// of the stream's group. [`FileOffsetStore`](crate::kafka::FileOffsetStore) keeps them in a file, and
+/// [`TransactionOffsets`](crate::kafka::TransactionOffsets) leaves it to the program to write them together with its results.
 ///
 /// The stream loads when it starts, before anything is read, and again for partitions that appear later. From then on
 /// it commits, on a thread of its own that no batch waits for, one commit at a time and of several that pile up only
@@ -63,7 +63,7 @@ pub trait OffsetStore: Send + Sync + 'static {
     /// # Errors
     ///
     /// After [`CommitError::Temporary`] the stream tries again, with newer offsets if there are any, until
-    /// [`KafkaParams::max_outage`](super::KafkaParams::max_outage) is over. [`CommitError::Refused`] is final.
+    /// [`KafkaParams::max_outage`](crate::kafka::KafkaParams::max_outage) is over. [`CommitError::Refused`] is final.
     fn commit(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), CommitError>;
 }
 

@@ -1,19 +1,19 @@
 use std::fmt;
 
 use super::offset_store::{CommitError, OffsetStore};
-use super::topic_partition::TopicPartition;
 use crate::error::Result;
+use crate::input::kafka::topic_partition::TopicPartition;
 
 /// Leaves the place of a stream to the program, which writes it together with its results, in one transaction of its
 /// own. Then both are there or neither, and every record has gone into the results exactly once, however the program
 /// ends.
 ///
 /// The stream reads the offsets when it starts, through a closure, and commits nothing. The output writes the end of
-/// each range of the batch, and [`OffsetRange::advance`](super::OffsetRange::advance) says whether that is right:
+/// each range of the batch, and [`OffsetRange::advance`](crate::kafka::OffsetRange::advance) says whether that is right:
 ///
 /// - Only one output of the stream writes offsets, and with `concurrent_jobs` of 1, the default, batches come in order.
 /// - All ranges of the batch are written, also empty ones: a partition without an offset starts where
-///   [`KafkaParams::auto_offset_reset`](super::KafkaParams::auto_offset_reset) says. Use `Earliest`: with `Latest`, what
+///   [`KafkaParams::auto_offset_reset`](crate::kafka::KafkaParams::auto_offset_reset) says. Use `Earliest`: with `Latest`, what
 ///   arrives before the first transaction is lost if that does not succeed.
 ///
 /// # Examples

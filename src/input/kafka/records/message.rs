@@ -1,9 +1,9 @@
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use super::native::{Headers, Message};
 use super::record::{KafkaHeaders, KafkaRecord};
 use crate::error::Result;
+use crate::input::kafka::native::{Headers, Message};
 use crate::time::Time;
 
 /// A message as it was fetched, lent while it is decoded: nothing is copied but what the program keeps.

@@ -6,19 +6,19 @@ use std::time::Duration;
 use crossbeam_channel::{RecvTimeoutError, SendError, Sender, bounded};
 
 use super::committer::{OwnThread, Request};
-use super::offset_range::OffsetRange;
-use super::topic_partition::TopicPartition;
 use crate::error::{Error, ErrorKind, Result, guarded};
+use crate::input::kafka::offset_range::OffsetRange;
+use crate::input::kafka::topic_partition::TopicPartition;
 
 /// Commits offsets when the program says so. Spark's `CanCommitOffsets`.
 ///
-/// Made before the stream, given to it with [`KafkaParams::commit_manually`](super::KafkaParams::commit_manually), and
+/// Made before the stream, given to it with [`KafkaParams::commit_manually`](crate::kafka::KafkaParams::commit_manually), and
 /// cloned into the closures that commit. Nothing else is committed then, but for the offsets at which the stream
 /// starts, in partitions for which nothing was kept.
 ///
 /// Of several commits of a partition the highest `until` wins, in whichever order they come: the place never moves
 /// backwards, unless [`rewind`](Self::rewind) asks for it. A commit that fails for a while is tried again until
-/// [`KafkaParams::max_outage`](super::KafkaParams::max_outage) is over. A graceful stop waits for what was asked for
+/// [`KafkaParams::max_outage`](crate::kafka::KafkaParams::max_outage) is over. A graceful stop waits for what was asked for
 /// before.
 ///
 /// # Examples
@@ -76,7 +76,7 @@ struct Stream {
 }
 
 impl CommitHandle {
-    /// A handle that is not connected yet: give it to [`KafkaParams`](super::KafkaParams::commit_manually).
+    /// A handle that is not connected yet: give it to [`KafkaParams`](crate::kafka::KafkaParams::commit_manually).
     pub fn new() -> Self {
         CommitHandle::default()
     }
@@ -108,7 +108,7 @@ impl CommitHandle {
     }
 
     /// Commits the ends of these ranges and waits until that is done, for
-    /// [`KafkaParams::max_outage`](super::KafkaParams::max_outage) at most.
+    /// [`KafkaParams::max_outage`](crate::kafka::KafkaParams::max_outage) at most.
     ///
     /// # Errors
     ///
@@ -295,7 +295,7 @@ impl Drop for Asked {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::kafka::committer::tests::{PATIENCE, Stage, refused};
+    use crate::input::kafka::place::committer::tests::{PATIENCE, Stage, refused};
     use crossbeam_channel::{Receiver, unbounded};
 
     fn range(partition: i32, until: i64) -> OffsetRange {

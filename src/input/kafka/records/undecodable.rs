@@ -136,7 +136,7 @@ pub(super) struct Policy {
 
 /// What a task has left out.
 #[derive(Default)]
-pub(super) struct LeftOut {
+pub(in crate::input::kafka) struct LeftOut {
     /// Of its dead letters.
     delivery: Option<Delivery>,
 }
@@ -172,7 +172,7 @@ impl Policy {
 
 impl LeftOut {
     /// Waits until what was left out is where it belongs.
-    pub(super) fn finish(self) -> Result<()> {
+    pub(in crate::input::kafka) fn finish(self) -> Result<()> {
         self.delivery.map_or(Ok(()), |delivery| delivery.finish().map_err(undelivered))
     }
 }
