@@ -324,6 +324,9 @@ impl Reader {
         // After an error like "offset out of range" librdkafka reads the partition no more, and takes no seek either;
         // nor does one that is not read yet, or not any more, of which there is nothing to let go.
         let _ = consumer.incremental_unassign(&only);
+        // If it did not know the partition meanwhile, it has forgotten it, and its queue: the new one belongs to all.
+        let consumer = self.clients()?.consumer;
+        lane.queue = slot::queue(&consumer, partition)?;
         let again = client::list([(partition, Offset::Offset(offset))].into_iter());
         consumer.incremental_assign(&again).map_err(failed)
     }
@@ -419,6 +422,14 @@ fn is_absent(planner: &Planner, partition: &TopicPartition) -> bool {
 
 fn stopped() -> Error {
     Error::new(ErrorKind::State, "the Kafka stream was stopped, its records cannot be read any more")
+}
+
+#[cfg(test)]
+impl Reader {
+    /// Has the client that fetches learn what there is of a topic.
+    pub(super) fn look_up(&self, topic: &str) {
+        self.clients().unwrap().consumer.fetch_metadata(Some(topic), SEEK).unwrap();
+    }
 }
 
 #[cfg(test)]

@@ -31,9 +31,7 @@ impl Slot {
         next: Option<i64>,
         last: Option<i64>,
     ) -> Result<Arc<Self>> {
-        let queue = PartitionQueue::new(consumer, &partition.topic, partition.partition);
-        let queue =
-            queue.ok_or_else(|| Error::new(ErrorKind::Internal, format!("librdkafka has no queue for {partition}")))?;
+        let queue = queue(consumer, partition)?;
         let (lane, partition) = (Mutex::new(Some(Lane::new(queue, next))), partition.clone());
         let is_gone = AtomicBool::new(false);
         Ok(Arc::new(Slot { partition, last, is_gone, lane, reading: Mutex::default(), free: Condvar::new() }))
@@ -66,6 +64,12 @@ impl Slot {
     fn reading(&self) -> MutexGuard<'_, Option<(ThreadId, usize)>> {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The queue of a partition, to be taken before librdkafka is told to fetch it.
+pub(super) fn queue(consumer: &Arc<BaseConsumer<Events>>, partition: &TopicPartition) -> Result<PartitionQueue> {
+    PartitionQueue::new(consumer, &partition.topic, partition.partition)
+        .ok_or_else(|| Error::new(ErrorKind::Internal, format!("librdkafka has no queue for {partition}")))
 }
 
 /// The right of a thread to read a partition.

@@ -135,6 +135,29 @@ fn what_the_brokers_do_not_know_for_a_moment_is_not_lost() {
     assert!(error.starts_with("offsets 2..5 do not exist any more"), "{error}");
 }
 
+/// librdkafka forgets a partition that is unknown while nobody reads it, and makes it anew, with another queue.
+#[test]
+fn a_partition_that_was_unknown_for_a_while_is_read_again() {
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", numbers(0..5)).unwrap();
+    let params = params(&broker).set("topic.metadata.propagation.max.ms", "0").max_outage(Duration::from_secs(5));
+    let config = params.client_config(Duration::from_secs(1)).unwrap();
+    let planner = Arc::new(Planner::new(&params, &config).unwrap());
+    let reader = Arc::new(Reader::new(&config, 1, planner, &params, &context_of(1).0).unwrap());
+    let slot = reader.add_up_to(TopicPartition::new("a", 0), 5).unwrap();
+    for error in [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR,
+    ] {
+        broker.cluster().topic_error("a", error).unwrap();
+        reader.look_up("a");
+        if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            assert_eq!(texts(&range(&reader, &slot, 0, 5)), [["0", "1", "2", "3", "4"]]);
+        }
+    }
+}
+
 #[test]
 fn a_range_that_does_not_come_is_given_up_with_the_offset_it_reached() {
     let broker = broker(&[("a", 1)]);
