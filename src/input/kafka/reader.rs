@@ -5,7 +5,7 @@ mod slot;
 use std::mem::take;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
@@ -60,6 +60,8 @@ pub(super) struct Reader {
     /// Brokers are waited for on the machine's clock, whatever clock the batches follow.
     clock: Clock,
     closed: AtomicBool,
+    /// A record that has not come by the queue of its partition.
+    stray: OnceLock<String>,
 }
 
 #[derive(Clone)]
@@ -95,6 +97,7 @@ impl Reader {
             context: context.clone(),
             clock: Clock::system(),
             closed: AtomicBool::new(false),
+            stray: OnceLock::new(),
         })
     }
 
@@ -143,9 +146,20 @@ impl Reader {
     }
 
     /// Lets librdkafka tell what it has to, without waiting.
-    pub(super) fn serve(&self) {
-        if let Ok(clients) = self.clients() {
-            client::serve(&clients.consumer);
+    pub(super) fn serve(&self) -> Result<()> {
+        self.clients().map_or(Ok(()), |clients| self.serve_client(&clients.consumer))
+    }
+
+    fn serve_client(&self, consumer: &BaseConsumer<Events>) -> Result<()> {
+        if let Some(record) = client::serve(consumer) {
+            self.stray.get_or_init(|| record);
+        }
+        match self.stray.get() {
+            None => Ok(()),
+            Some(record) => {
+                let message = format!("librdkafka has delivered {record} by the queue of all partitions: it is lost");
+                Err(Error::new(ErrorKind::Internal, message))
+            }
         }
     }
 
@@ -264,10 +278,11 @@ impl Reader {
         loop {
             let mut messages = lane.queue.consume(wanted, Duration::ZERO);
             if messages.is_empty() {
+                // Before the position is believed, which moves whichever queue records come by.
+                self.serve_client(lane.queue.consumer())?;
                 if lane.queue.position() >= Some(until) {
                     return Ok(messages);
                 }
-                client::serve(lane.queue.consumer());
                 messages = lane.queue.consume(1, WAIT);
             }
             match messages.take_error() {
@@ -426,6 +441,12 @@ fn stopped() -> Error {
 
 #[cfg(test)]
 impl Reader {
+    /// Fetches a partition that has no queue of its own.
+    pub(super) fn fetch_apart(&self, partition: &TopicPartition) {
+        let only = client::list([(partition, Offset::Beginning)].into_iter());
+        self.clients().unwrap().consumer.incremental_assign(&only).unwrap();
+    }
+
     /// Has the client that fetches learn what there is of a topic.
     pub(super) fn look_up(&self, topic: &str) {
         self.clients().unwrap().consumer.fetch_metadata(Some(topic), SEEK).unwrap();

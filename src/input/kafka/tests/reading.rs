@@ -159,6 +159,18 @@ fn a_partition_that_was_unknown_for_a_while_is_read_again() {
 }
 
 #[test]
+fn a_record_that_comes_by_another_queue_is_no_secret() {
+    let broker = broker(&[("a", 2)]);
+    broker.send("a", numbers(0..4)).unwrap();
+    let (_planner, reader, slot) = reader(&params(&broker));
+    assert_eq!(texts(&range(&reader, &slot, 0, 1)), [["0"]]);
+    reader.fetch_apart(&TopicPartition::new("a", 1));
+    let error = std::iter::repeat_with(|| reader.serve()).find_map(Result::err).unwrap().to_string();
+    assert_eq!(error, "librdkafka has delivered a/1 offset 0 by the queue of all partitions: it is lost");
+    assert!(reader.serve().is_err(), "not to be forgotten");
+}
+
+#[test]
 fn a_range_that_does_not_come_is_given_up_with_the_offset_it_reached() {
     let broker = broker(&[("a", 1)]);
     broker.send("a", numbers(0..5)).unwrap();
