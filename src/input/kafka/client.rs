@@ -5,7 +5,7 @@ use std::time::Duration;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::native::{self, Commit, TopicId};
 use super::params::KafkaParams;
@@ -23,18 +23,26 @@ pub(super) fn create(config: &ClientConfig) -> Result<Arc<BaseConsumer<Events>>>
     config.create_with_context(Events::default()).map(Arc::new).map_err(not_accepted)
 }
 
-/// Lets librdkafka tell a client what it has to, without waiting.
-pub(super) fn serve(consumer: &BaseConsumer<Events>) {
+/// Lets librdkafka tell a client what it has to, without waiting. Returns the place of a record that came with it, and
+/// is lost: those of partitions come by queues of their own.
+pub(super) fn serve(consumer: &BaseConsumer<Events>) -> Option<String> {
     // Each call takes one event and does not say if there was one.
     const EVENTS: usize = 16;
-    (0..EVENTS).for_each(|_| drop(consumer.poll(Duration::ZERO)));
+    let mut stray = None;
+    for _ in 0..EVENTS {
+        if let Some(Ok(record)) = consumer.poll(Duration::ZERO) {
+            stray
+                .get_or_insert_with(|| format!("{}/{} offset {}", record.topic(), record.partition(), record.offset()));
+        }
+    }
+    stray
 }
 
 /// The last thing that went wrong with the connections of a client, since it was last asked.
 pub(super) fn take_error(consumer: &BaseConsumer<Events>) -> Option<String> {
     // A failed connection is logged many times before it is reported.
     const ROUNDS: usize = 32;
-    (0..ROUNDS).for_each(|_| serve(consumer));
+    (0..ROUNDS).for_each(|_| drop(serve(consumer)));
     consumer.context().take_error()
 }
 
@@ -119,7 +127,8 @@ impl Planner {
 
     /// Lets librdkafka tell what it has to, without waiting.
     pub(super) fn serve(&self) {
-        serve(&self.consumer);
+        // It fetches nothing.
+        let _ = serve(&self.consumer);
     }
 
     /// Asks again while the brokers are not ready, for `timeout` in all. `ask` is told how long it may wait: at first

@@ -166,7 +166,7 @@ impl Running {
     /// Decides what the batch at a time reads of each partition, ordered by topic and partition.
     pub(super) fn plan(&mut self, time: Time) -> Result<Vec<(Arc<Slot>, OffsetRange)>> {
         self.planner.serve();
-        self.reader.serve();
+        self.reader.serve()?;
         let looks = self.looks.now() >= self.next_look;
         if looks {
             self.look()?;
