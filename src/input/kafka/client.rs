@@ -6,9 +6,9 @@ use std::time::Duration;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::native::{self, Commit};
+use super::native::{self, Commit, TopicId};
 use super::params::KafkaParams;
 use super::topic_partition::TopicPartition;
 use crate::brokers::{not_accepted, text};
@@ -24,18 +24,26 @@ pub(super) fn create(config: &ClientConfig) -> Result<Arc<BaseConsumer<Events>>>
     config.create_with_context(Events::default()).map(Arc::new).map_err(not_accepted)
 }
 
-/// Lets librdkafka tell a client what it has to, without waiting.
-pub(super) fn serve(consumer: &BaseConsumer<Events>) {
+/// Lets librdkafka tell a client what it has to, without waiting. Returns the place of a record that came with it, and
+/// is lost: those of partitions come by queues of their own.
+pub(super) fn serve(consumer: &BaseConsumer<Events>) -> Option<String> {
     // Each call takes one event and does not say if there was one.
     const EVENTS: usize = 16;
-    (0..EVENTS).for_each(|_| drop(consumer.poll(Duration::ZERO)));
+    let mut stray = None;
+    for _ in 0..EVENTS {
+        if let Some(Ok(record)) = consumer.poll(Duration::ZERO) {
+            stray
+                .get_or_insert_with(|| format!("{}/{} offset {}", record.topic(), record.partition(), record.offset()));
+        }
+    }
+    stray
 }
 
 /// The last thing that went wrong with the connections of a client, since it was last asked.
 pub(super) fn take_error(consumer: &BaseConsumer<Events>) -> Option<String> {
     // A failed connection is logged many times before it is reported.
     const ROUNDS: usize = 32;
-    (0..ROUNDS).for_each(|_| serve(consumer));
+    (0..ROUNDS).for_each(|_| drop(serve(consumer)));
     consumer.context().take_error()
 }
 
@@ -120,7 +128,8 @@ impl Planner {
 
     /// Lets librdkafka tell what it has to, without waiting.
     pub(super) fn serve(&self) {
-        serve(&self.consumer);
+        // It fetches nothing.
+        let _ = serve(&self.consumer);
     }
 
     /// Asks again while the brokers are not ready, for `timeout` in all. `ask` is told how long it may wait: at first
@@ -187,6 +196,15 @@ impl Planner {
             (topic.name().to_string(), count)
         });
         Ok(counts.collect())
+    }
+
+    /// The ids of topics; without those that do not exist, and without any if the brokers do not know them.
+    pub(super) fn topic_ids<'t>(
+        &self,
+        topics: impl Iterator<Item = &'t str>,
+        timeout: Duration,
+    ) -> Result<BTreeMap<String, TopicId>, Unanswered> {
+        native::topic_ids(&self.consumer, topics, timeout).map_err(|code| Unanswered::new(code.to_string(), Some(code)))
     }
 
     /// The offset after the last record of each partition, in one round trip. `None` for a partition whose leader did

@@ -1,6 +1,6 @@
 //! The one place where this crate calls C, for what the `rdkafka` crate has no safe form of: librdkafka's batch fetch
-//! (a record costs 70-100 ns of CPU this way, 220-260 ns with `BaseConsumer::poll`), and commits whose outcome can be
-//! waited for with a time limit.
+//! (a record costs 70-100 ns of CPU this way, 220-260 ns with `BaseConsumer::poll`), commits whose outcome can be waited
+//! for with a time limit, and the ids of topics.
 //!
 //! What the rest of the crate can rely on:
 //!
@@ -12,6 +12,7 @@
 
 #![expect(unsafe_code, reason = "librdkafka's batch fetch and commit queue have no safe form")]
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::marker::PhantomData;
 use std::ptr::{NonNull, null, null_mut};
@@ -37,8 +38,23 @@ struct Queue {
 unsafe impl Send for Queue {}
 
 impl Queue {
+    /// A queue for answers.
+    fn new(consumer: &Arc<BaseConsumer<Events>>) -> Result<Self, RDKafkaErrorCode> {
+        // SAFETY: the client is alive, it is held by `consumer`.
+        let queue = unsafe { c::rd_kafka_queue_new(consumer.client().native_ptr()) };
+        let queue = NonNull::new(queue).ok_or(RDKafkaErrorCode::Fail)?;
+        Ok(Queue { queue, consumer: Arc::clone(consumer) })
+    }
+
     fn client(&self) -> *mut c::rd_kafka_t {
         self.consumer.client().native_ptr()
+    }
+
+    /// Waits up to `wait` for an answer.
+    fn poll(&self, wait: Duration) -> Option<Event> {
+        // SAFETY: the queue is alive.
+        let event = unsafe { c::rd_kafka_queue_poll(self.queue.as_ptr(), millis(wait)) };
+        NonNull::new(event).map(Event)
     }
 }
 
@@ -274,10 +290,7 @@ impl Commit {
         consumer: &Arc<BaseConsumer<Events>>,
         offsets: &TopicPartitionList,
     ) -> Result<Self, RDKafkaErrorCode> {
-        // SAFETY: the client is alive, it is held by `consumer`.
-        let queue = unsafe { c::rd_kafka_queue_new(consumer.client().native_ptr()) };
-        let queue = NonNull::new(queue).ok_or(RDKafkaErrorCode::Fail)?;
-        let queue = Queue { queue, consumer: Arc::clone(consumer) };
+        let queue = Queue::new(consumer)?;
         // SAFETY: client, list and queue are alive; librdkafka copies the list and counts itself among the users of
         // the queue. Without a callback the answer is an event on the queue.
         let error =
@@ -288,21 +301,17 @@ impl Commit {
 
     /// Waits up to `wait` for the answer: the error of the request, or of its first partition that has one.
     pub(super) fn outcome(&mut self, wait: Duration) -> Option<Result<(), RDKafkaErrorCode>> {
-        // SAFETY: the queue is alive.
-        let event = NonNull::new(unsafe { c::rd_kafka_queue_poll(self.queue.queue.as_ptr(), millis(wait)) })?;
-        let event = CommitEvent(event);
-        Some(event.outcome())
+        Some(self.queue.poll(wait)?.commit_outcome())
     }
 }
 
-/// The answer to a commit. It is destroyed when this goes.
-struct CommitEvent(NonNull<c::rd_kafka_event_t>);
+/// The answer to a question. It is destroyed when this goes.
+struct Event(NonNull<c::rd_kafka_event_t>);
 
-impl CommitEvent {
-    fn outcome(&self) -> Result<(), RDKafkaErrorCode> {
-        // SAFETY: the event is alive.
-        outcome(unsafe { c::rd_kafka_event_error(self.0.as_ptr()) })?;
-        // SAFETY: as above; the list belongs to the event.
+impl Event {
+    fn commit_outcome(&self) -> Result<(), RDKafkaErrorCode> {
+        self.error()?;
+        // SAFETY: the event is alive; the list belongs to it.
         let list = unsafe { c::rd_kafka_event_topic_partition_list(self.0.as_ptr()) };
         // SAFETY: librdkafka returns a valid list that nobody writes to, or null.
         let Some(list) = (unsafe { list.as_ref() }) else { return Ok(()) };
@@ -312,12 +321,85 @@ impl CommitEvent {
         }
         Ok(())
     }
+
+    fn topic_ids(&self) -> Result<BTreeMap<String, TopicId>, RDKafkaErrorCode> {
+        self.error()?;
+        // SAFETY: the event is alive; the result belongs to it. Null for an event of another kind.
+        let result = unsafe { c::rd_kafka_event_DescribeTopics_result(self.0.as_ptr()) };
+        if result.is_null() {
+            return Err(RDKafkaErrorCode::BadMessage);
+        }
+        let mut count = 0;
+        // SAFETY: the result is alive; librdkafka writes how many topics there are and returns as many pointers.
+        let topics = unsafe { c::rd_kafka_DescribeTopics_result_topics(result, &mut count) };
+        let mut ids = BTreeMap::new();
+        for n in 0..count {
+            // SAFETY: there are `count` topics, which belong to the result, as do their names, errors and ids: librdkafka
+            // ends names with a zero, and an error may be null, which its function takes for none.
+            let (name, error, id) = unsafe {
+                let topic = *topics.add(n);
+                let error = c::rd_kafka_error_code(c::rd_kafka_TopicDescription_error(topic));
+                (
+                    CStr::from_ptr(c::rd_kafka_TopicDescription_name(topic)),
+                    error,
+                    c::rd_kafka_TopicDescription_topic_id(topic),
+                )
+            };
+            if id.is_null() || outcome(error).is_err() {
+                continue;
+            }
+            // SAFETY: the id is alive, as above.
+            let id =
+                unsafe { (c::rd_kafka_Uuid_most_significant_bits(id), c::rd_kafka_Uuid_least_significant_bits(id)) };
+            // Brokers from before 2.8 have no ids, and say zero.
+            if id != (0, 0) {
+                ids.insert(name.to_string_lossy().into_owned(), TopicId(id.0, id.1));
+            }
+        }
+        Ok(ids)
+    }
+
+    fn error(&self) -> Result<(), RDKafkaErrorCode> {
+        // SAFETY: the event is alive.
+        outcome(unsafe { c::rd_kafka_event_error(self.0.as_ptr()) })
+    }
 }
 
-impl Drop for CommitEvent {
+impl Drop for Event {
     fn drop(&mut self) {
         // SAFETY: the event was given to us, and is destroyed once.
         unsafe { c::rd_kafka_event_destroy(self.0.as_ptr()) };
+    }
+}
+
+/// What tells a topic from another that has its name before or after it (KIP-516).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TopicId(i64, i64);
+
+/// Asks for the ids of topics. Those that do not exist are left out, and all if the brokers are too old to have ids.
+pub(super) fn topic_ids<'t>(
+    consumer: &Arc<BaseConsumer<Events>>,
+    topics: impl Iterator<Item = &'t str>,
+    wait: Duration,
+) -> Result<BTreeMap<String, TopicId>, RDKafkaErrorCode> {
+    let names: Vec<CString> = topics.filter_map(|topic| CString::new(topic).ok()).collect();
+    let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+    let queue = Queue::new(consumer)?;
+    let wanted = c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+    // SAFETY: the names and the client are alive. librdkafka copies the names into the collection, and the collection and
+    // the options into its request; both are ours and given back once. A null for the text of an error means that nobody
+    // wants it. The answer is an event on the queue, which the request keeps alive.
+    unsafe {
+        let collection = c::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+        let options = c::rd_kafka_AdminOptions_new(queue.client(), wanted);
+        c::rd_kafka_AdminOptions_set_request_timeout(options, millis(wait), null_mut(), 0);
+        c::rd_kafka_DescribeTopics(queue.client(), collection, options, queue.queue.as_ptr());
+        c::rd_kafka_AdminOptions_destroy(options);
+        c::rd_kafka_TopicCollection_destroy(collection);
+    }
+    match queue.poll(wait).ok_or(RDKafkaErrorCode::OperationTimedOut)?.topic_ids() {
+        Err(RDKafkaErrorCode::UnsupportedFeature) => Ok(BTreeMap::new()),
+        answer => answer,
     }
 }
 

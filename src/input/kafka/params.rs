@@ -200,12 +200,12 @@ impl KafkaParams {
     /// log that was truncated, a topic that is deleted. True unless set, as in Spark's structured streams.
     ///
     /// If false, the stream goes on with what there is: after a deletion with the oldest record, after a truncation at
-    /// the end of the log, without a partition that is gone, also if it is made anew later. What was lost is reported as
+    /// the end of the log, without a partition that is gone, also if it is made anew later, and at the beginning of a
+    /// topic that was made anew between two looks. What was lost is reported as
     /// [`Event::DataLost`](crate::Event::DataLost) and in the log.
     ///
-    /// A topic that is deleted and made anew between two looks is known by its end, which lies before the place where
-    /// the stream is. **One that has got more records than that by then is not noticed**: delete the committed offsets
-    /// together with a topic.
+    /// A topic that was made anew is known by its id, which brokers have from 2.8 on. **While the program does not run
+    /// it is noticed only if it ends before the committed offsets**: delete them together with a topic.
     #[must_use]
     pub fn fail_on_data_loss(mut self, fail: bool) -> Self {
         self.fail_on_data_loss = fail;

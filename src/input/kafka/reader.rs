@@ -5,7 +5,7 @@ mod slot;
 use std::mem::take;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
@@ -60,6 +60,8 @@ pub(super) struct Reader {
     /// Brokers are waited for on the machine's clock, whatever clock the batches follow.
     clock: Clock,
     closed: AtomicBool,
+    /// A record that has not come by the queue of its partition.
+    stray: OnceLock<String>,
 }
 
 #[derive(Clone)]
@@ -95,6 +97,7 @@ impl Reader {
             context: context.clone(),
             clock: Clock::system(),
             closed: AtomicBool::new(false),
+            stray: OnceLock::new(),
         })
     }
 
@@ -143,9 +146,20 @@ impl Reader {
     }
 
     /// Lets librdkafka tell what it has to, without waiting.
-    pub(super) fn serve(&self) {
-        if let Ok(clients) = self.clients() {
-            client::serve(&clients.consumer);
+    pub(super) fn serve(&self) -> Result<()> {
+        self.clients().map_or(Ok(()), |clients| self.serve_client(&clients.consumer))
+    }
+
+    fn serve_client(&self, consumer: &BaseConsumer<Events>) -> Result<()> {
+        if let Some(record) = client::serve(consumer) {
+            self.stray.get_or_init(|| record);
+        }
+        match self.stray.get() {
+            None => Ok(()),
+            Some(record) => {
+                let message = format!("librdkafka has delivered {record} by the queue of all partitions: it is lost");
+                Err(Error::new(ErrorKind::Internal, message))
+            }
         }
     }
 
@@ -173,6 +187,8 @@ impl Reader {
     fn read(&self, slot: &Slot, range: &OffsetRange, mut each: impl FnMut(&Messages) -> Result<bool>) -> Result<()> {
         let _turn = slot.turn();
         let mut next = range.from;
+        // Parts of an earlier range for tasks that did not come.
+        self.lane(slot)?.aside.clear();
         while next < range.until {
             let mut lane = self.lane(slot)?;
             let (messages, end) = self.fetch(&mut lane, slot, range.until, next)?;
@@ -227,6 +243,10 @@ impl Reader {
     /// there are no more before it.
     fn fetch(&self, lane: &mut Lane, slot: &Slot, until: i64, next: i64) -> Result<(Messages, i64)> {
         if lane.next != Some(next) {
+            if slot.is_gone() {
+                self.lose_with_partition(slot, next..until)?;
+                return Ok((Messages::default(), until));
+            }
             self.seek(slot, lane, next)?;
         }
         // Until the messages are here. An error leaves it like that.
@@ -258,10 +278,11 @@ impl Reader {
         loop {
             let mut messages = lane.queue.consume(wanted, Duration::ZERO);
             if messages.is_empty() {
+                // Before the position is believed, which moves whichever queue records come by.
+                self.serve_client(lane.queue.consumer())?;
                 if lane.queue.position() >= Some(until) {
                     return Ok(messages);
                 }
-                client::serve(lane.queue.consumer());
                 messages = lane.queue.consume(1, WAIT);
             }
             match messages.take_error() {
@@ -271,9 +292,9 @@ impl Reader {
                     return Ok(messages);
                 }
                 None if !messages.is_empty() => return Ok(messages),
-                None if !slot.is_gone.load(Ordering::Acquire) => {}
+                None if !slot.is_gone() => {}
                 None => {
-                    self.lose(format!("offsets {next}..{until} are gone with the partition"), &slot.partition, None)?;
+                    self.lose_with_partition(slot, next..until)?;
                     return Ok(messages);
                 }
                 Some((code, text)) => match self.recover(code, text, &slot.partition, next..until)? {
@@ -318,6 +339,9 @@ impl Reader {
         // After an error like "offset out of range" librdkafka reads the partition no more, and takes no seek either;
         // nor does one that is not read yet, or not any more, of which there is nothing to let go.
         let _ = consumer.incremental_unassign(&only);
+        // If it did not know the partition meanwhile, it has forgotten it, and its queue: the new one belongs to all.
+        let consumer = self.clients()?.consumer;
+        lane.queue = slot::queue(&consumer, partition)?;
         let again = client::list([(partition, Offset::Offset(offset))].into_iter());
         consumer.incremental_assign(&again).map_err(failed)
     }
@@ -371,6 +395,10 @@ impl Reader {
         Ok(goes_on)
     }
 
+    fn lose_with_partition(&self, slot: &Slot, Range { start, end }: Range<i64>) -> Result<()> {
+        self.lose(format!("offsets {start}..{end} are gone with the partition"), &slot.partition, None)
+    }
+
     /// Fails, or tells the listeners.
     fn lose(&self, lost: String, partition: &TopicPartition, cause: Option<String>) -> Result<()> {
         if !self.fail_on_data_loss {
@@ -409,6 +437,20 @@ fn is_absent(planner: &Planner, partition: &TopicPartition) -> bool {
 
 fn stopped() -> Error {
     Error::new(ErrorKind::State, "the Kafka stream was stopped, its records cannot be read any more")
+}
+
+#[cfg(test)]
+impl Reader {
+    /// Fetches a partition that has no queue of its own.
+    pub(super) fn fetch_apart(&self, partition: &TopicPartition) {
+        let only = client::list([(partition, Offset::Beginning)].into_iter());
+        self.clients().unwrap().consumer.incremental_assign(&only).unwrap();
+    }
+
+    /// Has the client that fetches learn what there is of a topic.
+    pub(super) fn look_up(&self, topic: &str) {
+        self.clients().unwrap().consumer.fetch_metadata(Some(topic), SEEK).unwrap();
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ mod outage;
 pub(super) mod partitions;
 mod starts;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use self::outage::Outage;
 use self::partitions::Found;
 use self::starts::Starts;
 use super::client::{Offsets, Planner};
+use super::native::TopicId;
 use super::offset_range::OffsetRange;
 use super::params::KafkaParams;
 use super::place::{Place, Positions, Progress};
@@ -54,6 +55,10 @@ pub(super) struct Running {
     next: Vec<i64>,
     /// The numbers of the partitions that are read, ordered by topic and partition.
     order: Vec<usize>,
+    /// The ids that each topic has had, as far as they are known.
+    ids: BTreeMap<String, Vec<TopicId>>,
+    /// How many looks in a row have not learned the ids, though all else was answered.
+    without_ids: u32,
     /// Where the batches end that are planned and not completed.
     planned: VecDeque<(Time, Positions)>,
     ends: Outage,
@@ -104,6 +109,8 @@ impl Running {
             members: Vec::new(),
             limits: Vec::new(),
             order: Vec::new(),
+            ids: BTreeMap::new(),
+            without_ids: 0,
             next: Vec::new(),
             planned: VecDeque::new(),
             ends: Outage::new(params.max_outage, "have not told the ends of all partitions"),
@@ -113,7 +120,9 @@ impl Running {
             reader,
             place,
         };
+        let topics = partitions.iter().map(|partition| partition.topic.to_string()).collect();
         running.join(partitions, false)?;
+        running.check_ids(&topics)?.map_err(|why| Error::new(ErrorKind::Input, why))?;
         running.next_look = running.looks.now() + running.params.discovery_interval;
         Ok(running)
     }
@@ -157,7 +166,7 @@ impl Running {
     /// Decides what the batch at a time reads of each partition, ordered by topic and partition.
     pub(super) fn plan(&mut self, time: Time) -> Result<Vec<(Arc<Slot>, OffsetRange)>> {
         self.planner.serve();
-        self.reader.serve();
+        self.reader.serve()?;
         let looks = self.looks.now() >= self.next_look;
         if looks {
             self.look()?;
@@ -237,10 +246,13 @@ impl Running {
         let asked = self.looks.now();
         let answer = partitions::look_up(&self.planner, &self.query, self.params.planning_timeout);
         let outcome = match answer {
-            Ok(found) => self.compare(found),
-            Err(unanswered) => Ok(Err(unanswered.why())),
+            Ok(found) => {
+                let topics = found.partitions.iter().map(|partition| partition.topic.to_string()).collect();
+                self.compare(found)?.and(self.check_ids(&topics)?)
+            }
+            Err(unanswered) => Err(unanswered.why()),
         };
-        match outcome? {
+        match outcome {
             Ok(()) => self.looks.end(&self.stream),
             Err(why) => self.looks.go_on(&self.stream, self.planner.brokers(), &why, asked)?,
         }
@@ -282,6 +294,68 @@ impl Running {
             Err(error) if error.kind() == ErrorKind::Config => Err(error),
             Err(error) => Ok(Err(error.to_string())),
         }
+    }
+
+    /// Notes the ids of topics that are there, and finds those that were deleted and made anew: offsets of the one mean
+    /// nothing in the other. Returns why that has to wait for the next look.
+    fn check_ids(&mut self, topics: &BTreeSet<String>) -> Result<Result<(), String>> {
+        if topics.is_empty() || self.without_ids >= LOOKS {
+            return Ok(Ok(()));
+        }
+        let found = match self.planner.topic_ids(topics.iter().map(String::as_str), self.params.planning_timeout) {
+            Ok(found) => found,
+            Err(unanswered) => {
+                self.without_ids += 1;
+                if self.without_ids == LOOKS {
+                    let why = unanswered.why();
+                    tracing::warn!(stream = self.stream, why, "no topic ids: one that is made anew may go unnoticed");
+                }
+                return Ok(Ok(()));
+            }
+        };
+        self.without_ids = 0;
+        for (topic, id) in found {
+            let known = self.ids.entry(topic.clone()).or_default();
+            // One that is known, and is not the last, comes from a broker that is behind.
+            if known.contains(&id) {
+                continue;
+            }
+            if !known.is_empty() {
+                if let Err(why) = self.begin_anew(&topic)? {
+                    return Ok(Err(why));
+                }
+            }
+            self.ids.entry(topic).or_default().push(id);
+        }
+        Ok(Ok(()))
+    }
+
+    /// Goes on at the beginning of a topic that was deleted and made anew.
+    #[cold]
+    fn begin_anew(&mut self, topic: &str) -> Result<Result<(), String>> {
+        let of_topic: Vec<usize> =
+            self.order.iter().copied().filter(|&n| *self.partitions[n].topic == *topic).collect();
+        let places: Vec<String> =
+            of_topic.iter().map(|&n| format!("{}: {}", self.partitions[n], self.next[n])).collect();
+        let lost = format!(
+            "topic {topic} was deleted and made anew: what the old one had behind the place of the stream ({}) is lost",
+            places.join(", ")
+        );
+        if self.params.fail_on_data_loss {
+            return self.lose(lost).map(Ok);
+        }
+        let partitions: Vec<_> = of_topic.iter().map(|&n| self.partitions[n].clone()).collect();
+        let beginnings = match self.planner.beginnings(&partitions, self.params.planning_timeout) {
+            Ok(beginnings) => beginnings.offsets,
+            Err(unanswered) => return Ok(Err(unanswered.why())),
+        };
+        self.lose(lost)?;
+        // What the new topic does not have will be missed.
+        for (n, beginning) in of_topic.into_iter().zip(beginnings) {
+            self.next[n] = beginning.unwrap_or(self.next[n]);
+            self.members[n].short = 0;
+        }
+        Ok(Ok(()))
     }
 
     fn lose(&self, what: String) -> Result<()> {

@@ -65,7 +65,8 @@ fn a_topic_that_is_deleted_leaves_the_others_alone() {
 fn a_topic_that_is_made_anew_is_another_one() {
     let Some(kafka) = super::shared() else { return };
     let brokers = kafka.bootstrap_servers();
-    for (topic, fails) in [("anew", true), ("anew-and-on", false)] {
+    // The new one is shorter, and longer, than the place of the stream in the old one.
+    for (topic, fails, sent) in [("anew-shorter", true, 10), ("anew-longer", true, 150), ("anew-and-on", false, 10)] {
         kafka.create_topic(topic, 1, &[]).unwrap();
         kafka.send(topic, 0, (0..100).map(|n| n.to_string())).unwrap();
         // Not so often that it sees the moment in between.
@@ -75,18 +76,20 @@ fn a_topic_that_is_made_anew_is_another_one() {
         program.read(100);
         kafka.delete_topic(topic).unwrap();
         kafka.create_topic(topic, 1, &[]).unwrap();
-        kafka.send(topic, 0, ["lost"; 10]).unwrap();
-        let lost = [&*format!("{topic}/0"), "read up to offset 100", "log ends at 10", "topic made anew"];
+        kafka.send(topic, 0, std::iter::repeat_n("new", sent)).unwrap();
+        let lost = [&*format!("topic {topic} was deleted and made anew"), &*format!("({topic}/0: "), "is lost"];
         if fails {
             assert_names(&program.error(), &lost);
             continue;
         }
         reported(&program, &lost);
-        kafka.send(topic, 0, ["new"; 10]).unwrap();
-        program.read(110);
+        // It has other offsets, all of which are read.
+        kafka.send(topic, 0, ["newer"; 10]).unwrap();
+        program.read(120);
         program.stop();
         let read = program.partition(topic, 0);
-        assert_eq!((&read.values()[100..], read.ranges.last().unwrap().until), (&["new"; 10][..], 20));
+        assert_eq!(&read.values()[100..], [["new"; 10], ["newer"; 10]].concat());
+        assert_eq!(read.ranges.last().unwrap().until, 20);
         assert_eq!(committed(brokers, topic, topic, 1), [20]);
     }
 }

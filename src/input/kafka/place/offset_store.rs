@@ -10,7 +10,8 @@ use crate::input::kafka::topic_partition::TopicPartition;
 ///
 /// The stream loads when it starts, before anything is read, and again for partitions that appear later. From then on
 /// it commits, on a thread of its own that no batch waits for, one commit at a time and of several that pile up only
-/// the newest.
+/// the newest. Where it starts in partitions for which nothing is kept is committed at once, before they are read: when
+/// the stream starts, and, beside that thread and while the next batch waits, for partitions that appear later.
 ///
 /// # Examples
 ///
@@ -58,7 +59,7 @@ pub trait OffsetStore: Send + Sync + 'static {
     fn load(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<i64>>>;
 
     /// Keeps these offsets; those of other partitions stay. When this has returned, they outlive a crash. It may take
-    /// its time: nobody waits but the stop of the stream.
+    /// its time: nobody waits but the stop of the stream, and partitions that are new.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -31,12 +31,15 @@ impl Slot {
         next: Option<i64>,
         last: Option<i64>,
     ) -> Result<Arc<Self>> {
-        let queue = PartitionQueue::new(consumer, &partition.topic, partition.partition);
-        let queue =
-            queue.ok_or_else(|| Error::new(ErrorKind::Internal, format!("librdkafka has no queue for {partition}")))?;
+        let queue = queue(consumer, partition)?;
         let (lane, partition) = (Mutex::new(Some(Lane::new(queue, next))), partition.clone());
         let is_gone = AtomicBool::new(false);
         Ok(Arc::new(Slot { partition, last, is_gone, lane, reading: Mutex::default(), free: Condvar::new() }))
+    }
+
+    /// Whether the partition does not exist any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
     }
 
     /// Waits until no task of another thread reads the partition: two that take turns would seek for every chunk.
@@ -61,6 +64,12 @@ impl Slot {
     fn reading(&self) -> MutexGuard<'_, Option<(ThreadId, usize)>> {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The queue of a partition, to be taken before librdkafka is told to fetch it.
+pub(super) fn queue(consumer: &Arc<BaseConsumer<Events>>, partition: &TopicPartition) -> Result<PartitionQueue> {
+    PartitionQueue::new(consumer, &partition.topic, partition.partition)
+        .ok_or_else(|| Error::new(ErrorKind::Internal, format!("librdkafka has no queue for {partition}")))
 }
 
 /// The right of a thread to read a partition.

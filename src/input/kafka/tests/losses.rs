@@ -1,4 +1,6 @@
-//! Records that the broker has deleted.
+//! Records that the broker has deleted, and partitions.
+
+use rdkafka::types::RDKafkaRespErr;
 
 use rdkafka::types::RDKafkaRespErr;
 

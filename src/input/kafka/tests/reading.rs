@@ -52,6 +52,122 @@ fn parts_of_a_range_may_come_in_any_order_without_a_seek() {
     broker.send("a", numbers(40..50)).unwrap();
     assert_eq!(texts(&part(&reader, &slot, 45, 50, Some(40..50))), [expected(45, 50)]);
     assert_eq!(slot.set_aside(), [(40, 45)]);
+    // Nor is anything kept when the next range is whole.
+    assert_eq!(texts(&range(&reader, &slot, 48, 50)), [expected(48, 50)]);
+    assert_eq!(slot.set_aside(), []);
+}
+
+/// Ranges, parts of ranges and reads that end early, on several threads at once, against what lies in the log.
+#[test]
+fn reads_in_any_order_give_what_lies_in_the_log() {
+    const RECORDS: i64 = 3000;
+    const READS: usize = 25;
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", numbers(0..RECORDS as u32)).unwrap();
+    let (_planner, reader, slot) = reader(&params(&broker));
+    let read = |seed: u64| {
+        let (context, _) = context_of(1);
+        let mut state = seed;
+        let mut below = |limit: i64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % limit as u64) as i64
+        };
+        let mut last = 0;
+        for _ in 0..READS {
+            // One in two goes on where the last one ended, as batches do.
+            let from = if below(2) == 0 { last } else { below(RECORDS) };
+            let until = (from + if below(4) == 0 { below(900) } else { below(40) }).min(RECORDS);
+            last = if until == RECORDS { 0 } else { until };
+            let range = OffsetRange { topic: "a".into(), partition: 0, from, until };
+            let most = (below(2) == 0).then(|| 1 + below(30) as u64);
+            let mut parts =
+                KafkaPartition::parts(&reader, &slot, range, most, &Arc::new(Copied { headers: below(2) == 0 }));
+            // Tasks do not come in order, and some come twice.
+            (1..parts.len()).for_each(|n| parts.swap(n, below(n as i64 + 1) as usize));
+            let ranges: Vec<_> = parts.iter().map(|part| part.range.from..part.range.until).collect();
+            let dataset = context.read(parts, ());
+            let expected: Vec<i64> = ranges.into_iter().flatten().collect();
+            let offset_of = |record: KafkaRecord| {
+                assert_eq!(record.value_utf8().unwrap(), record.offset.to_string());
+                record.offset
+            };
+            if below(4) == 0 {
+                let some = below(20) as usize;
+                let taken: Vec<i64> = dataset.take(some).unwrap().into_iter().map(offset_of).collect();
+                assert_eq!(taken, expected[..some.min(expected.len())]);
+            }
+            for _ in 0..1 + below(2) {
+                let all: Vec<i64> = dataset.collect().unwrap().into_iter().map(offset_of).collect();
+                assert_eq!(all, expected, "seed {seed}");
+            }
+        }
+    };
+    let read = &read;
+    std::thread::scope(|scope| (1..4).for_each(|seed| drop(scope.spawn(move || read(seed * 0x9e37_79b9)))));
+}
+
+/// To seek would have librdkafka take the partition up again.
+#[test]
+fn a_partition_that_is_gone_is_not_taken_up_again() {
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", numbers(0..5)).unwrap();
+    let (_planner, reader, slot) = reader(&params(&broker));
+    assert_eq!(texts(&range(&reader, &slot, 0, 3)), [["0", "1", "2"]]);
+    reader.give_up(&slot);
+    let error = range(&reader, &slot, 1, 3).collect().unwrap_err().to_string();
+    assert!(error.ends_with("offsets 1..3 are gone with the partition"), "{error}");
+}
+
+/// Brokers that have just come back say for a while that they know no topic, and then do not answer at once.
+#[test]
+fn what_the_brokers_do_not_know_for_a_moment_is_not_lost() {
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", numbers(0..5)).unwrap();
+    let (_planner, reader, slot) = reader(&params(&broker));
+    assert_eq!(slot.goes_on_when_unknown(&reader, 2..5).unwrap(), Some(2), "it is there after all");
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    broker.cluster().request_errors(RDKafkaApiKey::ListOffsets, &[refused; 10]);
+    assert_eq!(slot.goes_on_when_unknown(&reader, 2..5).unwrap(), Some(2), "nobody says that it is not there");
+    broker.cluster().topic_error("a", RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).unwrap();
+    let error = slot.goes_on_when_unknown(&reader, 2..5).unwrap_err().to_string();
+    assert!(error.starts_with("offsets 2..5 do not exist any more"), "{error}");
+}
+
+/// librdkafka forgets a partition that is unknown while nobody reads it, and makes it anew, with another queue.
+#[test]
+fn a_partition_that_was_unknown_for_a_while_is_read_again() {
+    let broker = broker(&[("a", 1)]);
+    broker.send("a", numbers(0..5)).unwrap();
+    let params = params(&broker).set("topic.metadata.propagation.max.ms", "0").max_outage(Duration::from_secs(5));
+    let config = params.client_config(Duration::from_secs(1)).unwrap();
+    let planner = Arc::new(Planner::new(&params, &config).unwrap());
+    let reader = Arc::new(Reader::new(&config, 1, planner, &params, &context_of(1).0).unwrap());
+    let slot = reader.add_up_to(TopicPartition::new("a", 0), 5).unwrap();
+    for error in [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR,
+    ] {
+        broker.cluster().topic_error("a", error).unwrap();
+        reader.look_up("a");
+        if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            assert_eq!(texts(&range(&reader, &slot, 0, 5)), [["0", "1", "2", "3", "4"]]);
+        }
+    }
+}
+
+#[test]
+fn a_record_that_comes_by_another_queue_is_no_secret() {
+    let broker = broker(&[("a", 2)]);
+    broker.send("a", numbers(0..4)).unwrap();
+    let (_planner, reader, slot) = reader(&params(&broker));
+    assert_eq!(texts(&range(&reader, &slot, 0, 1)), [["0"]]);
+    reader.fetch_apart(&TopicPartition::new("a", 1));
+    let error = std::iter::repeat_with(|| reader.serve()).find_map(Result::err).unwrap().to_string();
+    assert_eq!(error, "librdkafka has delivered a/1 offset 0 by the queue of all partitions: it is lost");
+    assert!(reader.serve().is_err(), "not to be forgotten");
 }
 
 /// Brokers that have just come back say for a while that they know no topic, and then do not answer at once.
