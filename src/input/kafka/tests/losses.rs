@@ -2,8 +2,6 @@
 
 use rdkafka::types::RDKafkaRespErr;
 
-use rdkafka::types::RDKafkaRespErr;
-
 use super::*;
 use crate::id::StreamId;
 use crate::listener::Event;
