@@ -19,6 +19,7 @@
 //! batch 6: order 4 (700 cents) is late
 //! ```
 
+use std::io::Write;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -63,7 +64,8 @@ fn main() -> Result<()> {
     context.start()?;
     for (number, lines) in (1..=6).zip(&batches) {
         let lines: Vec<String> = lines;
-        println!("{}", [vec![format!("batch {number}")], lines].concat().join(": "));
+        let line = [vec![format!("batch {number}")], lines].concat().join(": ");
+        writeln!(std::io::stdout(), "{line}")?;
     }
     context.stop(Stop::Gracefully)
 }

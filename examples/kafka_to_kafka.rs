@@ -21,6 +21,7 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -72,6 +73,5 @@ fn main() -> Result<()> {
     context.start()?;
     let lines: BTreeSet<String> = written.iter().take(5).collect();
     context.stop(Stop::Gracefully)?;
-    lines.iter().for_each(|line| println!("{line}"));
-    Ok(())
+    lines.iter().try_for_each(|line| Ok(writeln!(std::io::stdout(), "{line}")?))
 }

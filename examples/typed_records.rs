@@ -18,6 +18,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -97,13 +98,14 @@ fn main() -> Result<()> {
         *cents += cart.cents;
         coupons.extend(coupon);
     }
+    let mut out = std::io::stdout();
     for (customer, (cents, coupons)) in totals {
         let coupons = if coupons.is_empty() { "none".to_string() } else { coupons.join(", ") };
-        println!("{customer}: {cents} cents, coupons: {coupons}");
+        writeln!(out, "{customer}: {cents} cents, coupons: {coupons}")?;
     }
     letters.sort_by_key(|letter| letter.offset);
     for DeadLetter { value, topic, partition, offset, reason } in letters {
-        println!("not counted: {topic}/{partition} offset {offset}: `{value}`, {reason}");
+        writeln!(out, "not counted: {topic}/{partition} offset {offset}: `{value}`, {reason}")?;
     }
     Ok(())
 }

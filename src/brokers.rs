@@ -21,6 +21,8 @@ pub(crate) struct Events(Mutex<Told>);
 #[derive(Default)]
 struct Told {
     last_error: Option<String>,
+    /// Why the brokers are away, as far as anything but that was told.
+    reason: Option<String>,
     /// Why a broker does not let the client in.
     refusal: Option<String>,
     /// No broker is connected.
@@ -77,10 +79,11 @@ impl ClientContext for Events {
         tracing::debug!(target: "librdkafka", %error, "{reason}");
         let mut told = self.told();
         match error.rdkafka_error_code() {
-            // It follows the reason why and says less.
+            // It follows the reason why and says less, again and again.
             Some(RDKafkaErrorCode::AllBrokersDown) => {
                 told.all_down = true;
-                told.last_error.get_or_insert_with(|| CLOSED.to_string());
+                let why = told.reason.clone().unwrap_or_else(|| CLOSED.to_string());
+                told.last_error = Some(why);
                 return;
             }
             Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
@@ -90,6 +93,7 @@ impl ClientContext for Events {
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => told.refusal = Some(reason.to_string()),
             _ => {}
         }
+        told.reason = Some(reason.to_string());
         told.last_error = Some(reason.to_string());
     }
 }
@@ -101,15 +105,33 @@ pub(crate) fn text(error: &KafkaError) -> String {
 
 /// The error for people when librdkafka makes no client of the settings.
 pub(crate) fn not_accepted(error: KafkaError) -> Error {
+    // What a librdkafka without OpenSSL says of TLS, and of all SASL mechanisms but PLAIN.
+    let needs_openssl = |why: &str| why.contains("OpenSSL not available") || why.contains("or openssl support");
+    let advice = |why: &str| match needs_openssl(why) {
+        true => "; name `rdkafka` with the feature `ssl` in your Cargo.toml, see the guide's chapter on Kafka",
+        false => "",
+    };
     match error {
         // Without the value: it can be a password.
         KafkaError::ClientConfig(_, why, key, _) => {
-            Error::new(ErrorKind::Config, format!("the Kafka setting {key} is not accepted: {why}"))
+            let message = format!("the Kafka setting {key} is not accepted: {why}{}", advice(&why));
+            Error::new(ErrorKind::Config, message)
         }
         error => {
-            Error::new(ErrorKind::Config, format!("no Kafka client with these settings: {error}")).caused_by(error)
+            let why = error.to_string();
+            let message = format!("no Kafka client with these settings: {why}{}", advice(&why));
+            Error::new(ErrorKind::Config, message).caused_by(error)
         }
     }
+}
+
+/// Checks that there are brokers to ask.
+pub(crate) fn check_brokers(brokers: &str, named_in: &str) -> Result<()> {
+    if brokers.split(',').any(|broker| !broker.trim().is_empty()) {
+        return Ok(());
+    }
+    let message = format!("no Kafka brokers are given: name them in `{named_in}`, as `host:port`");
+    Err(Error::new(ErrorKind::Config, message))
 }
 
 /// Checks that a program has changed no setting that would break what it is promised. `refused` tells why of each.
@@ -155,5 +177,42 @@ mod tests {
         let events = told(&[GroupAuthorizationFailed]);
         events.forget();
         assert_eq!((events.take_error(), events.is_group_denied()), (None, true));
+    }
+
+    #[test]
+    fn what_takes_openssl_says_how_to_have_it() {
+        let tls = KafkaError::ClientConfig(
+            rdkafka::types::RDKafkaConfRes::RD_KAFKA_CONF_INVALID,
+            "Unsupported value \"ssl\": OpenSSL not available at build time".to_string(),
+            "security.protocol".to_string(),
+            "ssl".to_string(),
+        );
+        assert_eq!(
+            not_accepted(tls).to_string(),
+            "the Kafka setting security.protocol is not accepted: Unsupported value \"ssl\": OpenSSL not available at \
+             build time; name `rdkafka` with the feature `ssl` in your Cargo.toml, see the guide's chapter on Kafka"
+        );
+        let scram = "recompile librdkafka with libsasl2 or openssl support".to_string();
+        let error = not_accepted(KafkaError::ClientCreation(scram)).to_string();
+        assert!(error.contains("the feature `ssl`"), "{error}");
+        let other = not_accepted(KafkaError::ClientCreation("no memory".to_string())).to_string();
+        assert!(!other.contains("ssl"), "{other}");
+    }
+
+    #[test]
+    fn that_no_broker_is_there_does_not_hide_why() {
+        let events = Events::default();
+        let down = || events.error(KafkaError::Global(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
+        down();
+        assert_eq!(events.take_error().as_deref(), Some(CLOSED));
+        events.error(KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), "Connection refused");
+        down();
+        assert_eq!(events.take_error().as_deref(), Some("Connection refused"));
+        down();
+        assert_eq!(events.take_error().as_deref(), Some("Connection refused"), "it is told once, and asked for again");
+        assert_eq!(events.take_error(), None);
+        events.forget();
+        down();
+        assert_eq!(events.take_error().as_deref(), Some(CLOSED));
     }
 }

@@ -168,6 +168,30 @@ pub fn direct_stream_as<T: FromKafka + Data>(
 }
 
 /// As [`direct_stream_as`], with a closure that decodes: the `messageHandler` of Spark's first direct stream.
+///
+/// The closure is lent the message, and what it returns owns what it needs.
+///
+/// # Errors
+///
+/// As [`direct_stream_as`]: an error of the closure is what makes a message undecodable.
+///
+/// # Examples
+///
+/// ```
+/// use tidemill::kafka::{self, KafkaParams, Subscription};
+/// use tidemill::prelude::*;
+///
+/// let context = StreamingContext::builder("sizes").build()?;
+/// let params = KafkaParams::new("localhost:9092").group_id("sizes");
+/// let sizes = kafka::direct_stream_with(&context, params, Subscription::topics(["lines"]), |message| {
+///     let key = message.key().ok_or_else(|| Error::user("a line has a key"))?;
+///     let key = std::str::from_utf8(key).map_err(Error::user)?;
+///     Ok((key.to_string(), message.value().map_or(0, <[u8]>::len)))
+/// });
+/// let sums = sizes.reduce_by_key(|a, b| a + b);
+/// # let _: DStream<(String, usize)> = sums;
+/// # Ok::<(), Error>(())
+/// ```
 #[track_caller]
 pub fn direct_stream_with<T: Data>(
     context: &StreamingContext,

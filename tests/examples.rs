@@ -111,6 +111,19 @@ fn word_count_tells_what_is_wrong_in_one_line() {
     assert!(error(&["--interval", "5"], 2).contains("no unit"));
 }
 
+/// A full disk ends the other examples in an error of one line too.
+#[cfg(target_os = "linux")]
+#[test]
+fn examples_tell_that_their_output_cannot_be_written() {
+    for name in ["join_streams", "kafka_to_kafka", "typed_records", "overload"] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = example(name).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{name}: {error}");
+        assert!(error.contains("No space left") && !error.contains("panicked"), "{name}: {error}");
+    }
+}
+
 /// How fast the machine is, is not asserted: only that both runs end with nothing left, and are drawn.
 #[test]
 fn overload_is_worked_off() {
@@ -132,6 +145,9 @@ fn overload_is_worked_off() {
     assert!(with.iter().take(2).all(|records| *records <= 200), "{with:?}");
     assert!(lines[lines.len() - 2].starts_with("with back-pressure: "), "{stdout}");
     assert!(lines[lines.len() - 1].starts_with("without back-pressure: "), "{stdout}");
+    let wrong = example("overload").args(["--seconds", "nan"]).output().unwrap();
+    let error = String::from_utf8(wrong.stderr).unwrap();
+    assert!(wrong.status.code() == Some(2) && error.contains("nan is no number of seconds"), "{error}");
     let plot = std::fs::read_to_string(plot).unwrap();
     assert!(plot.starts_with("<svg ") && plot.ends_with("</svg>\n") && !plot.contains("NaN"), "{plot}");
 }

@@ -13,8 +13,8 @@
 //!
 //! With `--kafka` the input is a topic of an Apache Kafka, which the program starts beside itself: that takes Java and
 //! Maven. Without it the input stands for such a topic: what waits there takes no memory of this process, and a batch
-//! reads its records when it runs. A record takes 100 µs and 1 KiB. Standard output has a line of CSV for each batch, and ends in
-//! a summary of two lines, here with `--kafka`:
+//! reads its records when it runs. A record takes 100 µs and 1 KiB. Standard output has a line of CSV for each batch,
+//! and ends in a summary of two lines, here with `--kafka`:
 //!
 //! ```text
 //! with back-pressure: 224257 records waited at most, worked off after 46.4 s; batches on overload took 98 ms of 100 ms
@@ -26,6 +26,7 @@
 mod plot;
 mod topic;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc;
@@ -70,13 +71,15 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<()> {
     let kafka = options.kafka.then(|| ApacheKafka::builder().start()).transpose().map_err(Error::user)?;
     let kafka = kafka.as_ref();
-    println!("backpressure,seconds,records,scheduling_ms,processing_ms,backlog,resident_mib");
+    let mut out = std::io::stdout();
+    writeln!(out, "backpressure,seconds,records,scheduling_ms,processing_ms,backlog,resident_mib")?;
     let with = overload(options, kafka, Some(Backpressure::pid().initial_rate(INITIAL_RATE)))?;
     let without = overload(options, kafka, None)?;
-    print!("{}{}", with.summary(options), without.summary(options));
+    write!(out, "{}{}", with.summary(options), without.summary(options))?;
     if let Some(path) = &options.svg {
         let interval = options.interval.as_secs_f64() * 1000.0; // milliseconds
-        std::fs::write(path, plot::svg(&with.samples, &without.samples, interval))?;
+        let plot = plot::svg(&with.samples, &without.samples, interval);
+        std::fs::write(path, plot).map_err(|error| Error::user(format!("{}: {error}", path.display())))?;
     }
     Ok(())
 }
@@ -134,7 +137,7 @@ fn overload(options: &Options, kafka: Option<&ApacheKafka>, backpressure: Option
     while let Some(batch) = batches.recv().ok().flatten() {
         done += batch.records();
         let sample = Sample::of(&batch, &log, done, clock.now());
-        println!("{name},{sample}");
+        writeln!(std::io::stdout(), "{name},{sample}")?;
         // What comes in in two intervals is what always waits.
         let settled = (2.0 * RATES[1] * options.interval.as_secs_f64()) as u64;
         let is_over = sample.seconds > options.seconds && sample.backlog <= settled && sample.scheduling < 10.0;
@@ -275,7 +278,7 @@ fn resident() -> f64 {
 #[derive(Parser)]
 struct Options {
     /// For how many seconds more comes in than can be processed
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     seconds: f64,
     /// Time between two batches, such as 100ms
     #[arg(long, default_value = "100ms", value_parser = millis)]
@@ -286,6 +289,11 @@ struct Options {
     /// Draw the two runs to this file
     #[arg(long)]
     svg: Option<PathBuf>,
+}
+
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
+    seconds.ok_or_else(|| format!("{text} is no number of seconds: write 10"))
 }
 
 fn millis(text: &str) -> std::result::Result<Duration, String> {

@@ -30,7 +30,7 @@ pub(crate) fn read_and_write(
     kafka.create_topic(topic, 4, &[]).map_err(Error::user)?;
     let brokers = kafka.bootstrap_servers();
     let params = KafkaParams::new(brokers).group_id(topic).auto_offset_reset(AutoOffsetReset::Earliest);
-    // KiB that are fetched ahead in each partition: the 128 MiB of the default would be most of the memory.
+    // KiB that are fetched ahead in each partition: half of what they are by default, to show less of it.
     let params = params.set("queued.max.messages.kbytes", "4096");
     let records = kafka::direct_stream(context, params, Subscription::topics([topic]));
     let mut config = ClientConfig::new();

@@ -19,9 +19,14 @@ pub(crate) struct LockedFile {
 }
 
 impl LockedFile {
-    /// Locks the name; the file need not exist. `WouldBlock` if somebody else has locked it.
+    /// Locks the name; the file need not exist. `WouldBlock` if somebody else has locked it; `InvalidInput` if it is
+    /// something else than a file.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no name"))?;
+        // A device could be read without end, a pipe would be waited for.
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is there and no regular file"));
+        }
         let parent = parent_of(path);
         let lock =
             OpenOptions::new().create(true).truncate(false).write(true).open(parent.join(hidden(name, "lock")))?;

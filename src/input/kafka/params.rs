@@ -7,7 +7,7 @@ use rdkafka::ClientConfig;
 use super::place::{CommitHandle, OffsetStore};
 use super::records::Undecodable;
 use super::running::{PartitionRates, PerPartitionConfig};
-use crate::brokers::check_settings;
+use crate::brokers::{check_brokers, check_settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Time;
 
@@ -325,6 +325,7 @@ impl KafkaParams {
     /// The configuration of a client of a stream with this batch interval.
     pub(super) fn client_config(&self, batch_interval: Duration) -> Result<ClientConfig> {
         check_settings(&self.settings, &REFUSED)?;
+        check_brokers(&self.brokers, "KafkaParams::new")?;
         if self.max_records_per_task == Some(0) {
             return Err(Error::new(ErrorKind::Config, "max_records_per_task is 0, the least is 1"));
         }
@@ -389,6 +390,17 @@ mod tests {
         assert_eq!(fast.get("fetch.wait.max.ms"), Some("2"));
         assert_eq!(config.get("fetch.queue.backoff.ms"), Some("10"));
         assert_eq!(config.get("group.id"), Some("g"));
+    }
+
+    #[test]
+    fn brokers_are_needed() {
+        for brokers in ["", " , "] {
+            let error = KafkaParams::new(brokers).group_id("g").client_config(Duration::from_secs(1)).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "no Kafka brokers are given: name them in `KafkaParams::new`, as `host:port`"
+            );
+        }
     }
 
     #[test]

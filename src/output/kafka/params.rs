@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
-use crate::brokers::check_settings;
+use crate::brokers::{check_brokers, check_settings};
 use crate::error::{Error, ErrorKind, Result, guarded};
 
 /// How records are written to Kafka.
@@ -127,6 +127,7 @@ impl ProducerParams {
     /// The configuration of a client.
     pub(super) fn client_config(&self) -> Result<ClientConfig> {
         check_settings(&self.settings, &REFUSED)?;
+        check_brokers(&self.brokers, "ProducerParams::new")?;
         if self.delivery_timeout < Duration::from_millis(1) {
             let message = format!("the delivery timeout {:?} is shorter than a millisecond", self.delivery_timeout);
             return Err(Error::new(ErrorKind::Config, message));
@@ -229,6 +230,12 @@ mod tests {
             error.to_string(),
             "the Kafka setting acks cannot be changed: a record counts as delivered when all in-sync replicas have it"
         );
+    }
+
+    #[test]
+    fn brokers_are_needed() {
+        let error = ProducerParams::new("").client_config().unwrap_err();
+        assert_eq!(error.to_string(), "no Kafka brokers are given: name them in `ProducerParams::new`, as `host:port`");
     }
 
     #[test]

@@ -258,6 +258,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_file_is_not_read() {
+        let folder = tempdir().unwrap();
+        let error = |path: &std::path::Path| FileOffsetStore::new(path).map(|_| ()).unwrap_err().to_string();
+        let said = |path: &std::path::Path| {
+            format!("the offsets in {} cannot be used: it is there and no regular file", path.display())
+        };
+        assert_eq!(error(folder.path()), said(folder.path()));
+        // Through a link, so that nothing is made beside the device: it would be read without end.
+        #[cfg(target_os = "linux")]
+        {
+            let path = folder.path().join("offsets");
+            std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+            assert_eq!(error(&path), said(&path));
+        }
+    }
+
+    #[test]
     fn a_directory_that_is_not_there_is_named() {
         let folder = tempdir().unwrap();
         let path = folder.path().join("nowhere/offsets");

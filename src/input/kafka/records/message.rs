@@ -160,7 +160,7 @@ impl std::fmt::Debug for KafkaMessage<'_> {
     message = "`{Self}` cannot be built from a Kafka message",
     label = "not `tidemill::kafka::FromKafka`",
     note = "add `#[derive(tidemill::kafka::FromKafka)]` to the struct and `#[kafka(..)]` to its fields, or implement the trait",
-    note = "for a value alone take `kafka::Json` of what serde reads, or implement `tidemill::kafka::Decode`; `(K, V)` is key and value"
+    note = "for a value alone take `kafka::Json` of what serde reads, or implement `tidemill::kafka::Decode`; `(K, V)` is key and value, each of them `Decode`"
 )]
 pub trait FromKafka: Sized {
     /// Builds the record.
