@@ -45,7 +45,8 @@ pub(super) struct Unanswered {
     /// What librdkafka has said of the connections.
     said: Option<String>,
     pub(super) code: Option<RDKafkaErrorCode>,
-    cause: Option<KafkaError>,
+    /// On the heap, so that an answer is not as large as this.
+    cause: Option<Box<KafkaError>>,
 }
 
 impl Unanswered {
@@ -90,7 +91,7 @@ impl Unanswered {
     pub(super) fn error(self, what: &str) -> Error {
         let error = Error::new(ErrorKind::Input, format!("{what}: {}", self.why()));
         match self.cause {
-            Some(cause) => error.caused_by(cause),
+            Some(cause) => error.caused_by(*cause),
             None => error,
         }
     }
@@ -277,7 +278,7 @@ impl Planner {
 
     fn unanswered(&self, error: KafkaError) -> Unanswered {
         let said = self.take_error();
-        Unanswered { what: text(&error), said, code: error.rdkafka_error_code(), cause: Some(error) }
+        Unanswered { what: text(&error), said, code: error.rdkafka_error_code(), cause: Some(Box::new(error)) }
     }
 }
 
