@@ -54,6 +54,7 @@ pub(super) struct Unanswered {
     /// What librdkafka has said of the connections.
     said: Option<String>,
     pub(super) code: Option<RDKafkaErrorCode>,
+    /// On the heap, so that an answer is not as large as this.
     cause: Option<Box<KafkaError>>,
 }
 
