@@ -165,7 +165,12 @@ fn a_record_that_comes_by_another_queue_is_no_secret() {
     let (_planner, reader, slot) = reader(&params(&broker));
     assert_eq!(texts(&range(&reader, &slot, 0, 1)), [["0"]]);
     reader.fetch_apart(&TopicPartition::new("a", 1));
-    let error = std::iter::repeat_with(|| reader.serve()).find_map(Result::err).unwrap().to_string();
+    let deadline = Clock::system().now() + PATIENCE;
+    let error = std::iter::repeat_with(|| reader.serve()).find_map(|served| {
+        assert!(Clock::system().now() < deadline, "the record is not noticed");
+        served.err()
+    });
+    let error = error.unwrap().to_string();
     assert_eq!(error, "librdkafka has delivered a/1 offset 0 by the queue of all partitions: it is lost");
     assert!(reader.serve().is_err(), "not to be forgotten");
 }
