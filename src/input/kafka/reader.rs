@@ -242,7 +242,7 @@ impl Reader {
     /// Takes some messages from `next` on. Returns them and where they end: the offset after the last, or `until` if
     /// there are no more before it.
     fn fetch(&self, lane: &mut Lane, slot: &Slot, until: i64, next: i64) -> Result<(Messages, i64)> {
-        if lane.next != Some(next) {
+        if slot.take_stale() || lane.next != Some(next) {
             if slot.is_gone() {
                 self.lose_with_partition(slot, next..until)?;
                 return Ok((Messages::default(), until));

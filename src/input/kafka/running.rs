@@ -354,6 +354,7 @@ impl Running {
         for (n, beginning) in of_topic.into_iter().zip(beginnings) {
             self.next[n] = beginning.unwrap_or(self.next[n]);
             self.members[n].short = 0;
+            self.members[n].slot.begin_anew();
         }
         Ok(Ok(()))
     }

@@ -17,6 +17,8 @@ pub(in crate::input::kafka) struct Slot {
     pub(super) last: Option<i64>,
     /// The partition does not exist any more.
     pub(super) is_gone: AtomicBool,
+    /// What is fetched is of a topic that had the name before.
+    is_stale: AtomicBool,
     pub(super) lane: Mutex<Option<Lane>>,
     /// Which thread reads, and how many ranges inside each other.
     reading: Mutex<Option<(ThreadId, usize)>>,
@@ -33,8 +35,18 @@ impl Slot {
     ) -> Result<Arc<Self>> {
         let queue = queue(consumer, partition)?;
         let (lane, partition) = (Mutex::new(Some(Lane::new(queue, next))), partition.clone());
-        let is_gone = AtomicBool::new(false);
-        Ok(Arc::new(Slot { partition, last, is_gone, lane, reading: Mutex::default(), free: Condvar::new() }))
+        let [is_gone, is_stale] = [false, false].map(AtomicBool::new);
+        Ok(Arc::new(Slot { partition, last, is_gone, is_stale, lane, reading: Mutex::default(), free: Condvar::new() }))
+    }
+
+    /// Another topic has the name now: the next read seeks, wherever it starts.
+    pub(in crate::input::kafka) fn begin_anew(&self) {
+        self.is_stale.store(true, Ordering::Release);
+    }
+
+    /// Whether another topic has had the name since this was last asked.
+    pub(super) fn take_stale(&self) -> bool {
+        self.is_stale.swap(false, Ordering::AcqRel)
     }
 
     /// Whether the partition does not exist any more.
