@@ -398,7 +398,7 @@ fn latency(brokers: &Brokers, size: Size) {
     let done = Arc::new(AtomicBool::new(false));
     let client: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &brokers.addresses)
-        .set("linger.ms", "0")
+        .set("linger.ms", "1")
         .set("socket.nagle.disable", "true")
         .create()
         .unwrap();

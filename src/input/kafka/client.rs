@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::native::{self, Commit, TopicId};
+use super::native::{self, Commit, TopicIds};
 use super::params::KafkaParams;
 use super::topic_partition::TopicPartition;
 use crate::brokers::{not_accepted, text};
@@ -199,13 +199,13 @@ impl Planner {
         Ok(counts.collect())
     }
 
-    /// The ids of topics; without those that do not exist, and without any if the brokers do not know them.
-    pub(super) fn topic_ids<'t>(
+    /// Asks for the ids of topics, and waits for nothing. `None` if librdkafka does not take the question.
+    pub(super) fn ask_for_topic_ids<'t>(
         &self,
         topics: impl Iterator<Item = &'t str>,
-        timeout: Duration,
-    ) -> Result<BTreeMap<String, TopicId>, Unanswered> {
-        native::topic_ids(&self.consumer, topics, timeout).map_err(|code| Unanswered::new(code.to_string(), Some(code)))
+        patience: Duration,
+    ) -> Option<TopicIds> {
+        TopicIds::ask(&self.consumer, topics, patience).ok()
     }
 
     /// The offset after the last record of each partition, in one round trip. `None` for a partition whose leader did

@@ -376,30 +376,43 @@ impl Drop for Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TopicId(i64, i64);
 
-/// Asks for the ids of topics. Those that do not exist are left out, and all if the brokers are too old to have ids.
-pub(super) fn topic_ids<'t>(
-    consumer: &Arc<BaseConsumer<Events>>,
-    topics: impl Iterator<Item = &'t str>,
-    wait: Duration,
-) -> Result<BTreeMap<String, TopicId>, RDKafkaErrorCode> {
-    let names: Vec<CString> = topics.filter_map(|topic| CString::new(topic).ok()).collect();
-    let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
-    let queue = Queue::new(consumer)?;
-    let wanted = c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-    // SAFETY: the names and the client are alive. librdkafka copies the names into the collection, and the collection and
-    // the options into its request; both are ours and given back once. A null for the text of an error means that nobody
-    // wants it. The answer is an event on the queue, which the request keeps alive.
-    unsafe {
-        let collection = c::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-        let options = c::rd_kafka_AdminOptions_new(queue.client(), wanted);
-        c::rd_kafka_AdminOptions_set_request_timeout(options, millis(wait), null_mut(), 0);
-        c::rd_kafka_DescribeTopics(queue.client(), collection, options, queue.queue.as_ptr());
-        c::rd_kafka_AdminOptions_destroy(options);
-        c::rd_kafka_TopicCollection_destroy(collection);
+/// A question for the ids of topics, on its way.
+pub(super) struct TopicIds {
+    /// Gets the answer and nothing else.
+    queue: Queue,
+}
+
+impl TopicIds {
+    /// Asks brokers, which have `patience` to answer.
+    pub(super) fn ask<'t>(
+        consumer: &Arc<BaseConsumer<Events>>,
+        topics: impl Iterator<Item = &'t str>,
+        patience: Duration,
+    ) -> Result<Self, RDKafkaErrorCode> {
+        let names: Vec<CString> = topics.filter_map(|topic| CString::new(topic).ok()).collect();
+        let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+        let queue = Queue::new(consumer)?;
+        let wanted = c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        // SAFETY: the names and the client are alive. librdkafka copies the names into the collection, and the collection
+        // and the options into its request; both are ours and given back once. A null for the text of an error means that
+        // nobody wants it. The answer is an event on the queue, which the request keeps alive.
+        unsafe {
+            let collection = c::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+            let options = c::rd_kafka_AdminOptions_new(queue.client(), wanted);
+            c::rd_kafka_AdminOptions_set_request_timeout(options, millis(patience), null_mut(), 0);
+            c::rd_kafka_DescribeTopics(queue.client(), collection, options, queue.queue.as_ptr());
+            c::rd_kafka_AdminOptions_destroy(options);
+            c::rd_kafka_TopicCollection_destroy(collection);
+        }
+        Ok(TopicIds { queue })
     }
-    match queue.poll(wait).ok_or(RDKafkaErrorCode::OperationTimedOut)?.topic_ids() {
-        Err(RDKafkaErrorCode::UnsupportedFeature) => Ok(BTreeMap::new()),
-        answer => answer,
+
+    /// The answer, if it has come: the ids of the topics that exist; of none, if the brokers are too old to have ids.
+    pub(super) fn answer(&self) -> Option<Result<BTreeMap<String, TopicId>, RDKafkaErrorCode>> {
+        Some(match self.queue.poll(Duration::ZERO)?.topic_ids() {
+            Err(RDKafkaErrorCode::UnsupportedFeature) => Ok(BTreeMap::new()),
+            answer => answer,
+        })
     }
 }
 

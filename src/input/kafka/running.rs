@@ -13,7 +13,7 @@ use self::outage::Outage;
 use self::partitions::Found;
 use self::starts::Starts;
 use super::client::{Offsets, Planner};
-use super::native::TopicId;
+use super::native::{TopicId, TopicIds};
 use super::offset_range::OffsetRange;
 use super::params::KafkaParams;
 use super::place::{Place, Positions, Progress};
@@ -31,6 +31,9 @@ pub use limits::PerPartitionConfig;
 /// How often in a row a look has to find that a partition is gone, or shorter than it was, before that is believed:
 /// brokers that have just started, or become leaders, may not know better.
 const LOOKS: u32 = 3;
+
+/// How long a question may take that nobody waits for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many partitions a pattern is expected to have at least.
 const PATTERN: usize = 16;
@@ -57,8 +60,7 @@ pub(super) struct Running {
     order: Vec<usize>,
     /// The ids that each topic has had, as far as they are known.
     ids: BTreeMap<String, Vec<TopicId>>,
-    /// How many looks in a row have not learned the ids, though all else was answered.
-    without_ids: u32,
+    asked_for_ids: Option<TopicIds>,
     /// Where the batches end that are planned and not completed.
     planned: VecDeque<(Time, Positions)>,
     ends: Outage,
@@ -110,7 +112,7 @@ impl Running {
             limits: Vec::new(),
             order: Vec::new(),
             ids: BTreeMap::new(),
-            without_ids: 0,
+            asked_for_ids: None,
             next: Vec::new(),
             planned: VecDeque::new(),
             ends: Outage::new(params.max_outage, "have not told the ends of all partitions"),
@@ -120,9 +122,8 @@ impl Running {
             reader,
             place,
         };
-        let topics = partitions.iter().map(|partition| partition.topic.to_string()).collect();
+        running.ask_for_ids(&partitions);
         running.join(partitions, false)?;
-        running.check_ids(&topics)?.map_err(|why| Error::new(ErrorKind::Input, why))?;
         running.next_look = running.looks.now() + running.params.discovery_interval;
         Ok(running)
     }
@@ -167,6 +168,7 @@ impl Running {
     pub(super) fn plan(&mut self, time: Time) -> Result<Vec<(Arc<Slot>, OffsetRange)>> {
         self.planner.serve();
         self.reader.serve()?;
+        self.check_ids()?;
         let looks = self.looks.now() >= self.next_look;
         if looks {
             self.look()?;
@@ -247,8 +249,8 @@ impl Running {
         let answer = partitions::look_up(&self.planner, &self.query, self.params.planning_timeout);
         let outcome = match answer {
             Ok(found) => {
-                let topics = found.partitions.iter().map(|partition| partition.topic.to_string()).collect();
-                self.compare(found)?.and(self.check_ids(&topics)?)
+                self.ask_for_ids(&found.partitions);
+                self.compare(found)?
             }
             Err(unanswered) => Err(unanswered.why()),
         };
@@ -296,43 +298,46 @@ impl Running {
         }
     }
 
-    /// Notes the ids of topics that are there, and finds those that were deleted and made anew: offsets of the one mean
-    /// nothing in the other. Returns why that has to wait for the next look.
-    fn check_ids(&mut self, topics: &BTreeSet<String>) -> Result<Result<(), String>> {
-        if topics.is_empty() || self.without_ids >= LOOKS {
-            return Ok(Ok(()));
+    /// Asks for the ids of topics. Some brokers do not answer this question, so that nothing waits for it: the answer is
+    /// looked for when batches are planned.
+    fn ask_for_ids<'t>(&mut self, partitions: impl IntoIterator<Item = &'t TopicPartition>) {
+        let topics: BTreeSet<&str> = partitions.into_iter().map(|partition| &*partition.topic).collect();
+        if !topics.is_empty() && self.asked_for_ids.is_none() {
+            self.asked_for_ids =
+                self.planner.ask_for_topic_ids(topics.into_iter(), self.params.discovery_interval.max(PATIENCE));
         }
-        let found = match self.planner.topic_ids(topics.iter().map(String::as_str), self.params.planning_timeout) {
+    }
+
+    /// Notes the ids of topics, if they have come, and finds those topics that were deleted and made anew: offsets of the
+    /// one mean nothing in the other.
+    fn check_ids(&mut self) -> Result<()> {
+        let Some(answer) = self.asked_for_ids.as_ref().and_then(TopicIds::answer) else { return Ok(()) };
+        self.asked_for_ids = None;
+        let found = match answer {
             Ok(found) => found,
-            Err(unanswered) => {
-                self.without_ids += 1;
-                if self.without_ids == LOOKS {
-                    let why = unanswered.why();
-                    tracing::warn!(stream = self.stream, why, "no topic ids: one that is made anew may go unnoticed");
-                }
-                return Ok(Ok(()));
+            Err(code) => {
+                tracing::debug!(stream = self.stream, %code, "no topic ids: one that is made anew may go unnoticed");
+                return Ok(());
             }
         };
-        self.without_ids = 0;
         for (topic, id) in found {
             let known = self.ids.entry(topic.clone()).or_default();
             // One that is known, and is not the last, comes from a broker that is behind.
             if known.contains(&id) {
                 continue;
             }
-            if !known.is_empty() {
-                if let Err(why) = self.begin_anew(&topic)? {
-                    return Ok(Err(why));
-                }
+            // What cannot be done now is done when the next answer has come.
+            if known.is_empty() || self.begin_anew(&topic)? {
+                self.ids.entry(topic).or_default().push(id);
             }
-            self.ids.entry(topic).or_default().push(id);
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// Goes on at the beginning of a topic that was deleted and made anew.
+    /// Returns whether that could be done.
     #[cold]
-    fn begin_anew(&mut self, topic: &str) -> Result<Result<(), String>> {
+    fn begin_anew(&mut self, topic: &str) -> Result<bool> {
         let of_topic: Vec<usize> =
             self.order.iter().copied().filter(|&n| *self.partitions[n].topic == *topic).collect();
         let places: Vec<String> =
@@ -342,12 +347,12 @@ impl Running {
             places.join(", ")
         );
         if self.params.fail_on_data_loss {
-            return self.lose(lost).map(Ok);
+            return self.lose(lost).map(|()| true);
         }
         let partitions: Vec<_> = of_topic.iter().map(|&n| self.partitions[n].clone()).collect();
         let beginnings = match self.planner.beginnings(&partitions, self.params.planning_timeout) {
             Ok(beginnings) => beginnings.offsets,
-            Err(unanswered) => return Ok(Err(unanswered.why())),
+            Err(_) => return Ok(false),
         };
         self.lose(lost)?;
         // What the new topic does not have will be missed.
@@ -356,7 +361,7 @@ impl Running {
             self.members[n].short = 0;
             self.members[n].slot.begin_anew();
         }
-        Ok(Ok(()))
+        Ok(true)
     }
 
     fn lose(&self, what: String) -> Result<()> {
