@@ -49,6 +49,31 @@ fn brokers_that_come_back_deliver_what_they_owe() {
     assert_eq!(start(&["a"], params(&broker)).batch().records, 0);
 }
 
+/// One that answers later than batches wait for it: they are empty, and what they left comes with those after.
+#[test]
+fn a_slow_broker_makes_records_late_and_loses_none() {
+    let broker = broker(&[("a", 1)]);
+    let mut stream = start(&["a"], params(&broker).planning_timeout(Duration::from_millis(50)));
+    let round_trip = |time| broker.cluster().broker_round_trip_time(1, time).unwrap();
+    broker.send("a", ["0"]).unwrap();
+    assert_eq!(values(&stream.batch())[0], ["0"]);
+    round_trip(Duration::from_millis(400));
+    broker.send("a", ["1", "2"]).unwrap();
+    assert_eq!(ranges(&stream.batch()), ["a/0 offsets 1..1"]);
+    round_trip(Duration::ZERO);
+    let late = std::iter::repeat_with(|| stream.batch()).find(|batch| batch.records > 0).unwrap();
+    assert_eq!(values(&late), [["1", "2"]]);
+    stream.completed();
+    stream.stop();
+
+    // Slow, and in time: each question and each fetch takes its round trip.
+    round_trip(Duration::from_millis(100));
+    broker.send("a", ["3"]).unwrap();
+    let mut stream = start(&["a"], params(&broker).planning_timeout(Duration::from_secs(20)));
+    assert_eq!(values(&stream.batch()), [["3"]]);
+    stream.stop();
+}
+
 #[test]
 fn brokers_that_stay_away_fail_the_stream() {
     let broker = broker(&[("a", 1)]);
