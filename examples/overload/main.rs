@@ -17,10 +17,10 @@
 //! and ends in a summary of two lines, here with `--kafka`:
 //!
 //! ```text
-//! with back-pressure: 224257 records waited at most, worked off after 46.4 s; batches on overload took 98 ms of 100 ms
-//! (nine of ten 113 ms or less) and waited 446 ms at most; memory 9 MiB before, 64 MiB at most, 62 MiB after
-//! without back-pressure: 208061 records waited at most, worked off after 41.7 s; batches on overload took 374 ms of
-//! 100 ms (nine of ten 1173 ms or less) and waited 36795 ms at most; memory 32 MiB before, 109 MiB at most, 90 MiB after
+//! with back-pressure: 216767 records waited at most, worked off after 38.4 s; batches on overload took 99 ms of 100 ms
+//! (nine of ten 103 ms or less) and waited 70 ms at most; memory 7 MiB before, 54 MiB at most, 26 MiB after
+//! without back-pressure: 203726 records waited at most, worked off after 37.4 s; batches on overload took 325 ms of
+//! 100 ms (nine of ten 998 ms or less) and waited 32617 ms at most; memory 23 MiB before, 92 MiB at most, 92 MiB after
 //! ```
 
 mod plot;
