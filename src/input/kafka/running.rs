@@ -340,6 +340,10 @@ impl Running {
     fn begin_anew(&mut self, topic: &str) -> Result<bool> {
         let of_topic: Vec<usize> =
             self.order.iter().copied().filter(|&n| *self.partitions[n].topic == *topic).collect();
+        if of_topic.is_empty() {
+            // All of it was given up before, and that was said.
+            return Ok(true);
+        }
         let places: Vec<String> =
             of_topic.iter().map(|&n| format!("{}: {}", self.partitions[n], self.next[n])).collect();
         let lost = format!(
