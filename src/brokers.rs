@@ -93,9 +93,15 @@ impl ClientContext for Events {
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => told.refusal = Some(reason.to_string()),
             _ => {}
         }
-        told.reason = Some(reason.to_string());
-        told.last_error = Some(reason.to_string());
+        let reason = if is_closed(reason) { format!("{CLOSED}: {reason}") } else { reason.to_string() };
+        told.reason = Some(reason.clone());
+        told.last_error = Some(reason);
     }
+}
+
+/// Whether it says that a broker has taken the connection and then closed it, which it tells in one of several ways.
+fn is_closed(reason: &str) -> bool {
+    ["Broken pipe", "reset by peer", "Disconnected"].iter().any(|said| reason.contains(said))
 }
 
 /// Says what librdkafka's error means, without its wrapping.
@@ -214,5 +220,17 @@ mod tests {
         events.forget();
         down();
         assert_eq!(events.take_error().as_deref(), Some(CLOSED));
+    }
+
+    /// On a machine that is busy the broker may have closed the connection before the first request is sent. What was
+    /// said then was "Broken pipe", and nothing of what to do.
+    #[test]
+    fn a_connection_that_is_closed_in_the_middle_of_a_request_says_what_to_look_at() {
+        let events = Events::default();
+        let sent = "127.0.0.1:9092/bootstrap: Send failed: Broken pipe (after 0ms in state UP)";
+        events.error(KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure), sent);
+        let error = events.take_error().unwrap();
+        assert_eq!(error, format!("{CLOSED}: {sent}"));
+        assert!(error.contains("`security.protocol`"));
     }
 }
