@@ -27,10 +27,11 @@ use crate::data::{Data, Partitions};
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::exec::Runtime;
+use crate::state::Durable;
 use crate::time::{Interval, Time, is_multiple};
 
 pub use foreach::Batch;
-pub(crate) use graph::{DStreamGraph, GraphBuilder};
+pub(crate) use graph::{DStreamGraph, GraphBuilder, Planned, Settle};
 pub(crate) use job::Job;
 use node::{AnyNode, Edge, Member, Node};
 pub use together::{AsDStream, StreamSet, Together};
@@ -107,6 +108,12 @@ pub(crate) trait Operator<T>: Send + Sync + 'static {
     /// Whether batches have to be computed in the order of their times.
     fn needs_order(&self) -> bool {
         false
+    }
+
+    /// What the operator keeps from batch to batch. Such an operator is computed at each of its times, whoever asks for
+    /// it.
+    fn durable(&self) -> Option<Arc<dyn Durable>> {
+        None
     }
 
     /// Whether `compute` runs a closure of the program that builds datasets. What they do is then named after the line

@@ -49,6 +49,27 @@ pub trait Source<T: Data>: Send + 'static {
     /// Stop the context.
     fn batch(&mut self, time: Time) -> Result<Option<InputBatch<T>>>;
 
+    /// Whether [`restore`](Source::restore) can make batches again after a restart. A context with a checkpoint does not
+    /// start with a source that cannot.
+    fn can_restore(&self) -> bool {
+        false
+    }
+
+    /// Makes the batch at `time` again, with the same records in the same order, from the
+    /// [`plan`](InputBatch::plan) that [`batch`](Source::batch) has made for it, in this process or in an earlier one.
+    /// Called after `start`, in ascending order, before the first `batch`, which goes on behind the last of them.
+    ///
+    /// # Errors
+    ///
+    /// Keep the context from starting.
+    fn restore(&mut self, time: Time, plan: &[u8]) -> Result<InputBatch<T>> {
+        let _ = plan;
+        Err(Error::new(
+            ErrorKind::Input,
+            format!("the batch at {time} cannot be made again: the source cannot do that"),
+        ))
+    }
+
     /// Learns that all outputs of the batch at `time`, and of all batches before it, are done.
     ///
     /// # Errors
@@ -79,6 +100,9 @@ pub struct InputBatch<T> {
     pub records: u64,
     /// What they are, for people: offset ranges, file names.
     pub description: String,
+    /// What [`restore`](Source::restore) needs to make the batch again, and to know where the next one begins. It goes
+    /// into the checkpoint before the batch runs. Empty if the source cannot restore.
+    pub plan: Vec<u8>,
 }
 
 /// What a source needs of the engine. Each has its own.
@@ -91,6 +115,8 @@ pub struct SourceContext {
     stream: StreamId,
     name: Arc<str>,
     rate_limit: RateLimit,
+    /// The plan of the last batch that a checkpoint has of the input.
+    last_plan: Option<Arc<[u8]>>,
     on_error: OnError,
     on_event: OnEvent,
     /// What inputs have claimed, and which.
@@ -126,6 +152,7 @@ impl SourceContext {
             stream: StreamId(0),
             name: "".into(),
             rate_limit: RateLimit::new(None, batch_interval),
+            last_plan: None,
             on_error,
             on_event,
             claims: Arc::default(),
@@ -148,6 +175,18 @@ impl SourceContext {
     #[must_use]
     pub(crate) fn limited_by(self, rate_limit: RateLimit) -> Self {
         SourceContext { rate_limit, ..self }
+    }
+
+    /// The same with a plan to go on behind.
+    #[must_use]
+    pub(crate) fn behind(self, last_plan: Option<Arc<[u8]>>) -> Self {
+        SourceContext { last_plan, ..self }
+    }
+
+    /// The plan of the last batch of this input that the checkpoint has: the source goes on where that ends, whatever it
+    /// was told of where to start. `None` if there is no checkpoint, or nothing of this input in it.
+    pub fn last_plan(&self) -> Option<&[u8]> {
+        self.last_plan.as_deref()
     }
 
     /// A dataset of records in memory.
@@ -225,7 +264,7 @@ impl SourceContext {
     ///         let numbers = (self.next..self.next + records).collect();
     ///         self.next += records;
     ///         let dataset = context.dataset(vec![numbers]);
-    ///         Ok(Some(InputBatch { dataset, records, description: format!("up to {}", self.next) }))
+    ///         Ok(Some(InputBatch { dataset, records, description: format!("up to {}", self.next), plan: vec![] }))
     ///     }
     /// }
     ///

@@ -79,6 +79,7 @@ mod listener;
 mod output;
 pub mod prelude;
 mod scheduler;
+mod state;
 mod storage;
 pub mod testing;
 mod time;

@@ -9,18 +9,20 @@ use std::path::{Path, PathBuf};
 const GROUND: [&str; 5] = ["error", "id", "data", "codec", "time"];
 
 /// The rooms above the ground, and the rooms that each may use besides it.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("event_loop", &[]),
     ("storage", &[]),
     ("exec", &[]),
+    ("state", &[]),
+    ("checkpoint", &["event_loop", "storage", "state"]),
     ("listener", &["event_loop"]),
     ("brokers", &[]),
     ("output", &["brokers"]),
     ("dataset", &["exec", "storage", "output"]),
     ("backpressure", &["listener"]),
     ("input", &["event_loop", "storage", "listener", "brokers", "output", "dataset", "exec", "backpressure"]),
-    ("dstream", &["exec", "storage", "output", "dataset", "input", "listener"]),
-    ("scheduler", &["event_loop", "listener", "dstream", "input", "exec"]),
+    ("dstream", &["exec", "storage", "output", "dataset", "state", "input", "listener"]),
+    ("scheduler", &["event_loop", "listener", "state", "checkpoint", "dstream", "input", "exec"]),
 ];
 
 /// May use everything; nobody may use it.

@@ -241,7 +241,7 @@ impl Source<Vec<u8>> for Tail {
         self.taken += records;
         let description = format!("records {from}..{}", from + records);
         let dataset = context.read(vec![Records { from, count: records }], ());
-        Ok(Some(InputBatch { dataset, records, description }))
+        Ok(Some(InputBatch { dataset, records, description, plan: Vec::new() }))
     }
 }
 

@@ -61,7 +61,7 @@ use crate::exec::{Runtime, TaskContext};
 ///         let numbers = self.next..self.next + 10;
 ///         self.next = numbers.end;
 ///         let description = format!("{numbers:?}");
-///         Ok(Some(InputBatch { dataset: context.read(vec![Numbers(numbers)], ()), records: 10, description }))
+///         Ok(Some(InputBatch { dataset: context.read(vec![Numbers(numbers)], ()), records: 10, description, plan: vec![] }))
 ///     }
 /// }
 ///

@@ -11,13 +11,14 @@ use ahash::AHashMap;
 use super::foreach::Output;
 use super::input::AnyInput;
 use super::job::Job;
-use super::node::{AnyNode, Edge, Life, Member};
+use super::node::{AnyNode, Edge, Life, Member, Saving};
 use super::planning::Planning;
 use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::Runtime;
 use crate::id::{OperatorId, Origin, StreamId};
 use crate::input::ContextOf;
 use crate::listener::InputInfo;
+use crate::state::StateChunk;
 use crate::time::Time;
 
 /// An input and its leaf in the graph.
@@ -206,8 +207,35 @@ pub(crate) struct DStreamGraph {
     places: AHashMap<usize, usize>,
     /// The inputs that outputs are made of, in the order in which the program made them.
     inputs: Vec<InputNode>,
+    /// The nodes that keep something from batch to batch, parents before children.
+    durable: Arc<[Arc<dyn AnyNode>]>,
     planning: Arc<Planning>,
     zero_time: Time,
+}
+
+/// What a batch consists of.
+pub(crate) struct Planned {
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) inputs: Vec<InputInfo>,
+    /// Comes after all jobs. `None` if no operator keeps anything.
+    pub(crate) settle: Option<Settle>,
+}
+
+/// The end of a batch: brings all that operators keep up to it, as far as no output has.
+pub(crate) struct Settle {
+    time: Time,
+    nodes: Arc<[Arc<dyn AnyNode>]>,
+}
+
+impl Settle {
+    /// Returns what is to be saved, if `saving` says that something is.
+    pub(crate) fn run(&self, saving: Option<Saving>) -> Result<Vec<StateChunk>> {
+        let mut chunks = Vec::new();
+        for node in self.nodes.iter() {
+            chunks.append(&mut node.settle(self.time, saving)?);
+        }
+        Ok(chunks)
+    }
 }
 
 /// What is found out about a node from those that read it.
@@ -228,7 +256,8 @@ impl DStreamGraph {
             visit(&output.edge().node, &mut nodes, &mut places);
         }
         let inputs = inputs.iter().filter(|(_, node)| places.contains_key(&address(node))).cloned().collect();
-        DStreamGraph { outputs: outputs.to_vec(), nodes, places, inputs, planning, zero_time: Time::ZERO }
+        let durable = nodes.iter().filter(|node| node.durable().is_some()).cloned().collect();
+        DStreamGraph { outputs: outputs.to_vec(), nodes, places, inputs, durable, planning, zero_time: Time::ZERO }
     }
 
     /// Says when time begins, and lets every stream know what it has to remember.
@@ -277,17 +306,20 @@ impl DStreamGraph {
     }
 
     /// Plans the batch at `time`: first every input, so that a window finds the batches between its own times planned
-    /// when they were due, then every output in the order in which the program made them.
-    pub(crate) fn generate(&self, time: Time) -> Result<(Vec<Job>, Vec<InputInfo>)> {
+    /// when they were due, then every operator that keeps something from batch to batch, then every output in the order
+    /// in which the program made them.
+    pub(crate) fn generate(&self, time: Time) -> Result<Planned> {
         let _turn = self.planning.enter();
         self.planning.begin(time);
         self.inputs.iter().try_for_each(|(_, node)| node.plan(time))?;
+        self.durable.iter().try_for_each(|node| node.plan(time))?;
         let mut jobs = Vec::new();
         for (number, output) in self.outputs.iter().enumerate() {
             jobs.extend(output.job(number, time)?);
         }
-        let infos = self.inputs.iter().flat_map(|(input, _)| input.take_planned()).collect();
-        Ok((jobs, infos))
+        let inputs = self.inputs.iter().flat_map(|(input, _)| input.take_planned()).collect();
+        let settle = (!self.durable.is_empty()).then(|| Settle { time, nodes: Arc::clone(&self.durable) });
+        Ok(Planned { jobs, inputs, settle })
     }
 
     /// What an output is called in events and errors.

@@ -4,15 +4,16 @@ use crate::error::Result;
 pub(crate) struct Job {
     /// The place of the operation among the outputs of the program.
     pub(crate) output: usize,
-    run: Box<dyn FnOnce() -> Result<()> + Send>,
+    run: Box<dyn Fn() -> Result<()> + Send>,
 }
 
 impl Job {
-    pub(crate) fn new(output: usize, run: impl FnOnce() -> Result<()> + Send + 'static) -> Self {
+    pub(crate) fn new(output: usize, run: impl Fn() -> Result<()> + Send + 'static) -> Self {
         Job { output, run: Box::new(run) }
     }
 
-    pub(crate) fn run(self) -> Result<()> {
+    /// May be called again after it has failed.
+    pub(crate) fn run(&self) -> Result<()> {
         (self.run)()
     }
 }

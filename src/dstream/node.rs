@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::{DStream, GraphBuilder, Operator, Predicate};
 use crate::data::Data;
-use crate::dataset::{Dataset, Keeping, StorageLevel};
+use crate::dataset::{Chunk, Dataset, Flow, Keeping, StorageLevel};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{OperatorId, Origin};
+use crate::state::{ChunkKind, Durable, StateChunk};
 use crate::time::{Interval, Time};
 
 /// An operator in the graph, with what all operators share. Spark's `DStream.getOrCompute` and what it rests on.
@@ -53,6 +54,12 @@ pub(crate) struct Edge {
     pub(crate) once: bool,
 }
 
+/// That what is kept is to be saved, and whether a snapshot is due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Saving {
+    pub(crate) due: bool,
+}
+
 /// One of the streams that an operator reads together.
 pub(crate) struct Member {
     pub(crate) edge: Edge,
@@ -80,6 +87,13 @@ pub(crate) trait AnyNode: Send + Sync {
     fn needs_order(&self) -> bool;
     fn set_life(&self, life: Life);
     fn operator_id(&self) -> Option<OperatorId>;
+
+    /// What the operator keeps from batch to batch.
+    fn durable(&self) -> Option<Arc<dyn Durable>>;
+
+    /// Brings what the operator keeps up to the batch at `time`, as far as no output has, and returns it to be saved if
+    /// `saving` says so.
+    fn settle(&self, time: Time, saving: Option<Saving>) -> Result<Vec<StateChunk>>;
 
     /// Makes sure that the batch at `time` is planned.
     fn plan(&self, time: Time) -> Result<()>;
@@ -270,6 +284,30 @@ impl<T: Data> AnyNode for Node<T> {
 
     fn operator_id(&self) -> Option<OperatorId> {
         self.life().map(|life| life.origin.operator)
+    }
+
+    fn durable(&self) -> Option<Arc<dyn Durable>> {
+        self.operator.durable()
+    }
+
+    fn settle(&self, time: Time, saving: Option<Saving>) -> Result<Vec<StateChunk>> {
+        let (Some(durable), Some(life)) = (self.operator.durable(), self.life()) else { return Ok(Vec::new()) };
+        let Some(dataset) = self.get_or_compute(time)? else { return Ok(Vec::new()) };
+        let operator = life.origin.operator;
+        let partitions = durable.partitions();
+        let open: Vec<usize> =
+            (0..partitions).filter(|&partition| saving.is_some() || !durable.is_at(partition, time)).collect();
+        let chunks = dataset.run_on(&open, |lineage, partition, task| {
+            if !durable.is_at(partition, time) {
+                let _ = lineage.compute(partition, task, &mut |_: Chunk<'_, T>| Ok(Flow::Break(())))?;
+            }
+            let Some(Saving { due }) = saving else { return Ok(None) };
+            let mut bytes = Vec::new();
+            let saved = durable.save(partition, time, due, &mut bytes)?;
+            Ok(Some(StateChunk { operator, kind: ChunkKind::State, partition, partitions, saved, bytes }))
+        });
+        let chunks = chunks.map_err(|error| error.within_operator(|| self.place()))?;
+        Ok(chunks.into_iter().flatten().collect())
     }
 
     fn plan(&self, time: Time) -> Result<()> {

@@ -124,7 +124,7 @@ impl<T: Data, D: Decoder<T>> Source<T> for DirectSource<D> {
         let records = ranges.iter().map(OffsetRange::count).sum();
         let description = describe(&ranges);
         let dataset = running.context().read(partitions, OffsetRanges(ranges.into()));
-        Ok(Some(InputBatch { dataset, records, description }))
+        Ok(Some(InputBatch { dataset, records, description, plan: Vec::new() }))
     }
 
     fn completed(&mut self, time: Time) -> Result<()> {

@@ -116,7 +116,7 @@ impl<T: Data> Source<T> for QueueSource<T> {
         drop(items);
         let count = records.len() as u64;
         let dataset = context.dataset(cut(records, self.partitions));
-        Ok(Some(InputBatch { dataset, records: count, description: format!("{count} records") }))
+        Ok(Some(InputBatch { dataset, records: count, description: format!("{count} records"), plan: Vec::new() }))
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) struct Batches {
 #[derive(Debug)]
 pub(super) struct OpenBatch {
     pub(super) info: BatchInfo,
-    /// Jobs that have not ended.
+    /// Jobs, and what comes after them, that have not ended.
     pub(super) jobs_left: usize,
     /// Whether a job failed: the batch is never done.
     pub(super) failed: bool,

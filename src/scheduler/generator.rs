@@ -4,9 +4,9 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, never};
 
 use super::batches::Batches;
-use super::workers::{Assignment, JobOutcome};
+use super::workers::{Assignment, JobOutcome, Work};
 use super::{Status, Surroundings, left_undone};
-use crate::dstream::DStreamGraph;
+use crate::dstream::{DStreamGraph, Planned};
 use crate::error::{Error, ErrorKind, OnError, Result, guarded};
 use crate::listener::{BatchInfo, Event, ListenerBus, OutputInfo};
 use crate::time::{Clock, Time};
@@ -23,6 +23,12 @@ pub(super) enum GeneratorEvent {
     JobEnded {
         batch: Time,
         output: usize,
+        at: Time,
+        outcome: JobOutcome,
+    },
+    /// The part of a batch that comes after its jobs has ended.
+    Settled {
+        batch: Time,
         at: Time,
         outcome: JobOutcome,
     },
@@ -47,6 +53,22 @@ pub(super) struct Generator {
     rates: Option<Arc<ListenerBus>>,
     status: Arc<Status>,
     on_error: OnError,
+}
+
+/// Why a part of a batch is not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Broken {
+    Failed,
+    Dropped,
+}
+
+/// Takes an outcome apart: an error gets the names of the part and the batch.
+fn part_ended(outcome: JobOutcome, batch: Time, part: impl FnOnce() -> String) -> (Option<Broken>, Result<()>) {
+    match outcome {
+        JobOutcome::Done => (None, Ok(())),
+        JobOutcome::Dropped => (Some(Broken::Dropped), Ok(())),
+        JobOutcome::Failed(error) => (Some(Broken::Failed), Err(error.within(part()).within(format!("batch {batch}")))),
+    }
 }
 
 impl Generator {
@@ -120,6 +142,7 @@ impl Generator {
                 Ok(())
             }
             GeneratorEvent::JobEnded { batch, output, at, outcome } => self.job_ended(batch, output, at, outcome),
+            GeneratorEvent::Settled { batch, at, outcome } => self.settled(batch, at, outcome),
             GeneratorEvent::Finish { .. } => Ok(()),
         };
         if let Err(error) = outcome.and_then(|()| self.plan_batches()) {
@@ -150,7 +173,7 @@ impl Generator {
     fn plan(&mut self, time: Time) -> Result<()> {
         let graph = &self.graph;
         let planned = self.clock.now();
-        let (jobs, inputs) = self.status.busy_with(format!("planning batch {time}"), || {
+        let Planned { jobs, inputs, settle } = self.status.busy_with(format!("planning batch {time}"), || {
             guarded(
                 || graph.generate(time),
                 |said| Error::new(ErrorKind::User, format!("a closure panicked while the batch was planned: {said}")),
@@ -159,13 +182,14 @@ impl Generator {
         let outputs = jobs.iter().map(|job| OutputInfo::new(time, job.output, graph.output_name(job.output)));
         let info = BatchInfo::new(time, inputs, planned, self.clock.now(), outputs.collect());
         self.bus.post(Event::BatchSubmitted(info.clone()));
-        self.batches.open(info, jobs.len(), self.graph.horizon(time));
-        if jobs.is_empty() {
+        let parts = jobs.len() + usize::from(settle.is_some());
+        self.batches.open(info, parts, self.graph.horizon(time));
+        if parts == 0 {
             return self.batch_ended(time);
         }
-        for job in jobs {
+        for work in jobs.into_iter().map(Work::Output).chain(settle.map(Work::Settle)) {
             self.jobs
-                .send(Assignment { batch: time, job })
+                .send(Assignment { batch: time, work })
                 .map_err(|_| Error::new(ErrorKind::Internal, "the job threads have ended before the generator"))?;
         }
         Ok(())
@@ -185,22 +209,28 @@ impl Generator {
     }
 
     fn job_ended(&mut self, batch: Time, output: usize, at: Time, outcome: JobOutcome) -> Result<()> {
+        let name = self.graph.output_name(output);
+        let (failed, failure) = part_ended(outcome, batch, || format!("output {name}"));
         let Some(open) = self.batches.get_mut(batch) else { return Ok(()) };
-        open.jobs_left -= 1;
-        open.failed |= matches!(outcome, JobOutcome::Failed(_));
-        open.dropped |= matches!(outcome, JobOutcome::Dropped);
-        let failure = match outcome {
-            JobOutcome::Done | JobOutcome::Dropped => Ok(()),
-            JobOutcome::Failed(error) => {
-                let name = self.graph.output_name(output);
-                Err(error.within(format!("output {name}")).within(format!("batch {batch}")))
-            }
-        };
         if let Some(info) = open.info.outputs.iter_mut().find(|info| info.output == output && info.started.is_some()) {
             info.ended = Some(at);
             info.failure = failure.as_ref().err().map(Error::to_string);
             self.bus.post(Event::OutputCompleted(info.clone()));
         }
+        self.close_part(batch, at, failed, failure)
+    }
+
+    fn settled(&mut self, batch: Time, at: Time, outcome: JobOutcome) -> Result<()> {
+        let (failed, failure) = part_ended(outcome, batch, || "its state".to_string());
+        self.close_part(batch, at, failed, failure)
+    }
+
+    /// Notes that a part of a batch has ended, the last one perhaps.
+    fn close_part(&mut self, batch: Time, at: Time, ended: Option<Broken>, failure: Result<()>) -> Result<()> {
+        let Some(open) = self.batches.get_mut(batch) else { return Ok(()) };
+        open.jobs_left -= 1;
+        open.failed |= ended == Some(Broken::Failed);
+        open.dropped |= ended == Some(Broken::Dropped);
         if open.jobs_left == 0 {
             open.info.ended = Some(at);
             // Nobody is told that a batch is done in which something has failed: there is one error at most.

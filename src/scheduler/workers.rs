@@ -4,18 +4,24 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::Surroundings;
 use super::generator::GeneratorEvent;
-use crate::dstream::Job;
+use crate::dstream::{Job, Settle};
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::event_loop::Thread;
 use crate::time::Time;
 
-/// A job on its way to a thread that runs it.
+/// A part of a batch on its way to a thread that runs it.
 pub(super) struct Assignment {
     pub(super) batch: Time,
-    pub(super) job: Job,
+    pub(super) work: Work,
 }
 
-/// What became of a job.
+/// What there is to do.
+pub(super) enum Work {
+    Output(Job),
+    Settle(Settle),
+}
+
+/// What became of a part of a batch.
 #[derive(Debug)]
 pub(super) enum JobOutcome {
     Done,
@@ -33,24 +39,37 @@ pub(super) fn spawn(
 ) -> Result<Thread> {
     let (clock, status) = (with.clock.clone(), Arc::clone(&with.status));
     let body = move || {
-        for Assignment { batch, job } in queue {
-            let output = job.output;
-            let outcome = if status.drops_queued_jobs() {
-                JobOutcome::Dropped
-            } else {
-                // The generator outlives its jobs, unless it failed, which has been reported.
-                let _ = events.send(GeneratorEvent::JobStarted { batch, output, at: clock.now() });
-                let run = guarded(|| job.run(), |said| Error::new(ErrorKind::Output, format!("panicked: {said}")));
-                run.map_or_else(
-                    |error| {
-                        // At once: until the generator has heard of it, this thread would have begun the next job.
-                        status.drop_queued_jobs();
-                        JobOutcome::Failed(error)
-                    },
-                    |()| JobOutcome::Done,
-                )
-            };
-            let _ = events.send(GeneratorEvent::JobEnded { batch, output, at: clock.now(), outcome });
+        let run = |part: &dyn Fn() -> Result<()>| {
+            let run = guarded(part, |said| Error::new(ErrorKind::Output, format!("panicked: {said}")));
+            run.map_or_else(
+                |error| {
+                    // At once: until the generator has heard of it, this thread would have begun the next part.
+                    status.drop_queued_jobs();
+                    JobOutcome::Failed(error)
+                },
+                |()| JobOutcome::Done,
+            )
+        };
+        // The generator outlives its jobs, unless it failed, which has been reported.
+        let tell = |event| drop(events.send(event));
+        for Assignment { batch, work } in queue {
+            let dropped = status.drops_queued_jobs();
+            match work {
+                Work::Output(job) => {
+                    let output = job.output;
+                    let outcome = if dropped {
+                        JobOutcome::Dropped
+                    } else {
+                        tell(GeneratorEvent::JobStarted { batch, output, at: clock.now() });
+                        run(&|| job.run())
+                    };
+                    tell(GeneratorEvent::JobEnded { batch, output, at: clock.now(), outcome });
+                }
+                Work::Settle(settle) => {
+                    let outcome = if dropped { JobOutcome::Dropped } else { run(&|| settle.run(None).map(|_| ())) };
+                    tell(GeneratorEvent::Settled { batch, at: clock.now(), outcome });
+                }
+            }
         }
         Ok(())
     };

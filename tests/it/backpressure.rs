@@ -42,7 +42,7 @@ impl Source<u64> for Arrivals {
         let records = waiting.min(limit.next_batch().unwrap_or(u64::MAX));
         self.taken.store(from + records, Ordering::SeqCst);
         let dataset = context.dataset(vec![(from..from + records).collect()]);
-        Ok(Some(InputBatch { dataset, records, description: String::new() }))
+        Ok(Some(InputBatch { dataset, records, description: String::new(), plan: Vec::new() }))
     }
 }
 

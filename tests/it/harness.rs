@@ -313,7 +313,7 @@ impl<T: Data> Source<T> for Scripted<T> {
         let context = self.context.as_ref().expect("a source is started first");
         let count = records.len() as u64;
         let description = format!("{count} scripted");
-        Ok(Some(InputBatch { dataset: context.dataset(vec![records]), records: count, description }))
+        Ok(Some(InputBatch { dataset: context.dataset(vec![records]), records: count, description, plan: Vec::new() }))
     }
 
     fn completed(&mut self, time: Time) -> Result<()> {

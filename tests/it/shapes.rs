@@ -42,7 +42,7 @@ impl Source<(u8, i64)> for Sparse {
         let pairs = self.0.next().unwrap_or_default();
         let (records, description) = (pairs.len() as u64, String::new());
         let partitions = if pairs.is_empty() { Vec::new() } else { vec![pairs] };
-        Ok(Some(InputBatch { dataset: context.dataset(partitions), records, description }))
+        Ok(Some(InputBatch { dataset: context.dataset(partitions), records, description, plan: Vec::new() }))
     }
 }
 

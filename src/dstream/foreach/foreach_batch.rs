@@ -94,6 +94,6 @@ where
         let Some(dataset) = self.stream.at(time)? else { return Ok(None) };
         let f = Arc::clone(&self.f);
         let batch = Batch { time, output: number };
-        Ok(Some(Job::new(number, move || f(dataset, batch))))
+        Ok(Some(Job::new(number, move || f(dataset.clone(), batch))))
     }
 }

@@ -54,7 +54,7 @@ impl Graph {
 impl DStreamGraph {
     /// Plans a batch, runs its outputs, and forgets what is done with.
     fn run(&self, time: Time) {
-        let (jobs, _) = self.generate(time).unwrap();
+        let Planned { jobs, .. } = self.generate(time).unwrap();
         jobs.into_iter().for_each(|job| job.run().unwrap());
         self.clear(time);
     }
@@ -212,7 +212,7 @@ proptest! {
         let graph = parts.begin(Duration::ZERO);
         let mut waiting = VecDeque::new();
         for n in 1..=30 {
-            waiting.push_back((at(n), graph.generate(at(n)).unwrap().0));
+            waiting.push_back((at(n), graph.generate(at(n)).unwrap().jobs));
             if waiting.len() > behind {
                 let (time, jobs) = waiting.pop_front().unwrap();
                 jobs.into_iter().for_each(|job| job.run().unwrap());

@@ -1,0 +1,90 @@
+//! What operators keep from batch to batch, and how a checkpoint sees it: as chunks of bytes that only the operator
+//! understands. Knows nothing of streams, of batches but their times, or of where chunks go.
+
+use crate::error::Result;
+use crate::id::OperatorId;
+use crate::time::Time;
+
+/// What an operator keeps from batch to batch, partition by partition.
+///
+/// A checkpoint calls, in this order: `restore` with every chunk that is left of an earlier run and then `restored`, if
+/// there was one; `record`; and then, for every batch in the order of time, `save` once for each partition.
+pub(crate) trait Durable: Send + Sync {
+    /// What is kept, to be compared with what a checkpoint has.
+    fn schema(&self) -> Schema;
+
+    /// In how many partitions it lies.
+    fn partitions(&self) -> usize;
+
+    /// Whether a partition is as the batch at `time` leaves it.
+    fn is_at(&self, partition: usize, time: Time) -> bool;
+
+    /// From here on `save` is called after every batch: what changes has to be noted.
+    fn record(&self);
+
+    /// Appends what the batch at `time` has changed in a partition, which is at `time`, and a share of what it has left
+    /// alone, so that older chunks are not needed for ever. `due` says that the time has come to begin with a snapshot,
+    /// if the last one is complete. Calls for different partitions run at the same time. What was appended is never
+    /// asked for again.
+    fn save(&self, partition: usize, time: Time, due: bool, into: &mut Vec<u8>) -> Result<Saved>;
+
+    /// Takes back a chunk. All chunks of one partition come in the order in which they were saved; those of different
+    /// partitions at the same time, on several threads. There may have been another number of partitions.
+    fn restore(&self, chunk: &Chunk<'_>) -> Result<()>;
+
+    /// All chunks were taken back: what is kept is as the batch at `time` left it.
+    fn restored(&self, time: Time) -> Result<()>;
+}
+
+/// What a partition said of what it has saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Saved {
+    /// The batch from which on chunks are needed to restore the partition as it is now.
+    pub(crate) since: Time,
+    /// How many keys the partition has.
+    pub(crate) keys: u64,
+}
+
+/// What [`Durable::save`] has written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chunk<'b> {
+    /// The batch after which it was saved.
+    pub(crate) time: Time,
+    /// The partition, of so many.
+    pub(crate) partition: usize,
+    pub(crate) partitions: usize,
+    /// The version of the schema that it was saved under.
+    pub(crate) version: u32,
+    pub(crate) bytes: &'b [u8],
+}
+
+/// A chunk on its way to a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StateChunk {
+    pub(crate) operator: OperatorId,
+    pub(crate) kind: ChunkKind,
+    pub(crate) partition: usize,
+    pub(crate) partitions: usize,
+    pub(crate) saved: Saved,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What is in a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum ChunkKind {
+    /// What an operator keeps from batch to batch.
+    State,
+    /// The records of the batch of a stream at this time, which somebody may ask for later.
+    Batch(Time),
+}
+
+/// What an operator keeps: which operator, and of which types.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Schema {
+    /// The method that keeps it: `map_with_state`.
+    pub(crate) method: &'static str,
+    /// The version that the program has given it; 1 if none.
+    pub(crate) version: u32,
+    /// Its parts, `key` and `state` say, each with the shape of its type.
+    pub(crate) parts: Vec<(&'static str, String)>,
+}
