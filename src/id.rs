@@ -4,14 +4,26 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// Names an operator of the graph: the same program gives the same id in every process and after every restart.
 ///
 /// It is derived from the operator's name and the ids of its parents (and, among operators that share both, the order
 /// in which they were built), so that an edit elsewhere in the graph leaves it alone.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct OperatorId(u64);
 
 impl OperatorId {
+    /// The id as a number, as it is kept on disk.
+    pub(crate) fn to_u64(self) -> u64 {
+        self.0
+    }
+
+    /// The id that was kept as this number.
+    pub(crate) fn from_u64(id: u64) -> Self {
+        OperatorId(id)
+    }
+
     /// Derives an id from the operator's name, its parents and its place among equals.
     pub(crate) fn derive(name: &str, parents: &[OperatorId], sibling: u32) -> Self {
         let mut hash = Fnv::new();
