@@ -32,6 +32,7 @@ use crate::time::{Interval, Time, is_multiple};
 
 pub use foreach::Batch;
 pub(crate) use graph::{DStreamGraph, GraphBuilder, Planned, Settle};
+pub(crate) use input::PlannedInput;
 pub(crate) use job::Job;
 use node::{AnyNode, Edge, Member, Node};
 pub use together::{AsDStream, StreamSet, Together};
