@@ -265,12 +265,16 @@ impl DStreamGraph {
         self.zero_time = zero_time;
         let DStreamGraph { outputs, nodes, places, .. } = &*self;
         let needs = needs(outputs, nodes, places, remember);
-        let mut siblings: BTreeMap<(String, Vec<OperatorId>), u32> = BTreeMap::new();
+        let mut equals: BTreeMap<OperatorId, u32> = BTreeMap::new();
         for (node, needs) in nodes.iter().zip(&needs) {
             let parents: Vec<_> = node.parents().iter().filter_map(|edge| edge.node.operator_id()).collect();
-            let sibling = siblings.entry((node.lasting_name().to_string(), parents.clone())).or_default();
-            let operator = OperatorId::derive(node.lasting_name(), &parents, *sibling);
-            *sibling += 1;
+            let id = |place| match node.names().lasting() {
+                Some(name) => OperatorId::of_name(name, place),
+                None => OperatorId::derive(node.operator_name(), &parents, place),
+            };
+            let place = equals.entry(id(0)).or_default();
+            let operator = id(*place);
+            *place += 1;
             node.set_life(Life {
                 zero_time,
                 remember: needs.remember,
