@@ -4,15 +4,27 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// Names an operator of the graph: the same program gives the same id in every process and after every restart.
 ///
 /// It is derived from the operator's name, wherever in the graph it is; if it has none, from its method and the ids of
 /// its parents. Among operators that share all of that it is their order in the graph. So an edit elsewhere in the
 /// graph leaves it alone.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct OperatorId(u64);
 
 impl OperatorId {
+    /// The id as a number, as it is kept on disk.
+    pub(crate) fn to_u64(self) -> u64 {
+        self.0
+    }
+
+    /// The id that was kept as this number.
+    pub(crate) fn from_u64(id: u64) -> Self {
+        OperatorId(id)
+    }
+
     /// Derives the id of an operator with a name from the name and its place among equals.
     pub(crate) fn of_name(name: &str, place: u32) -> Self {
         let mut hash = Fnv::new();

@@ -61,6 +61,8 @@
 mod backpressure;
 #[cfg(feature = "kafka")]
 mod brokers;
+#[allow(dead_code, unused_imports, reason = "the scheduler will use it")]
+mod checkpoint;
 mod codec;
 mod config;
 mod context;
@@ -85,6 +87,7 @@ pub mod testing;
 mod time;
 
 pub use backpressure::{Backpressure, BatchLoad, PidRateEstimator, PidSettings, RateEstimator, RateLimit, RatedInput};
+pub use checkpoint::{Checkpoint, SyncPolicy};
 pub use context::{StreamingContext, StreamingContextBuilder};
 pub use data::{Data, Exchange, Key, Ordered, Partitions, TotalOrder};
 pub use dataset::{
@@ -98,6 +101,7 @@ pub use id::StreamId;
 pub use input::{Claim, InputBatch, QueueSource, Source, SourceContext};
 pub use listener::{BatchInfo, Event, InputInfo, Listener, OutputInfo};
 pub use scheduler::{State, Stop};
+pub use storage::{Storage, StorageClaim};
 pub use tidemill_macros::pipeline;
 pub use time::{Clock, Interval, ManualClock, Time};
 
