@@ -66,7 +66,7 @@ pub(super) fn spawn(
                     tell(GeneratorEvent::JobEnded { batch, output, at: clock.now(), outcome });
                 }
                 Work::Settle(settle) => {
-                    let outcome = if dropped { JobOutcome::Dropped } else { run(&|| settle.run(None).map(|_| ())) };
+                    let outcome = if dropped { JobOutcome::Dropped } else { run(&|| settle.run(false).map(|_| ())) };
                     tell(GeneratorEvent::Settled { batch, at: clock.now(), outcome });
                 }
             }
