@@ -2,6 +2,7 @@
 //! understands. Knows nothing of streams, of batches but their times, or of where chunks go.
 
 mod entries;
+pub(crate) mod shape;
 
 use crate::error::Result;
 use crate::id::OperatorId;

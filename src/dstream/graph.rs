@@ -12,7 +12,7 @@ use ahash::AHashMap;
 
 use self::history::{Needs, needs};
 use super::foreach::Output;
-use super::input::AnyInput;
+use super::input::{AnyInput, PlannedInput};
 use super::job::Job;
 use super::node::{AnyNode, Life, Member};
 use super::planning::Planning;
@@ -20,7 +20,6 @@ use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::Runtime;
 use crate::id::{OperatorId, Origin, StreamId};
 use crate::input::ContextOf;
-use crate::listener::InputInfo;
 use crate::state::StateChunk;
 use crate::time::Time;
 
@@ -230,6 +229,10 @@ pub(crate) struct DStreamGraph {
     nodes: Vec<Arc<dyn AnyNode>>,
     /// Where each node is in the list.
     places: AHashMap<usize, usize>,
+    /// What each node is found by in a checkpoint.
+    ids: Vec<OperatorId>,
+    /// As `ids`, of the outputs.
+    output_ids: Vec<OperatorId>,
     /// The inputs that outputs are made of, in the order in which the program made them.
     inputs: Vec<InputNode>,
     /// The nodes that keep something from batch to batch, parents before children.
@@ -247,7 +250,7 @@ pub(crate) struct DStreamGraph {
 /// What a batch consists of.
 pub(crate) struct Planned {
     pub(crate) jobs: Vec<Job>,
-    pub(crate) inputs: Vec<InputInfo>,
+    pub(crate) inputs: Vec<PlannedInput>,
     /// Comes after all jobs. `None` if no operator keeps anything.
     pub(crate) settle: Option<Settle>,
 }
@@ -258,23 +261,14 @@ pub(crate) struct Settle {
     nodes: Arc<[Arc<dyn AnyNode>]>,
 }
 
-/// What a batch leaves to be saved.
-#[derive(Debug, Default)]
-pub(crate) struct Settled {
-    pub(crate) chunks: Vec<StateChunk>,
-    /// The operators that save batches, and for each the time up to which those are forgotten and not needed any more.
-    pub(crate) forgotten: Vec<(OperatorId, Time)>,
-}
-
 impl Settle {
     /// Returns what is to be saved, if `saving` says that something is.
-    pub(crate) fn run(&self, saving: bool) -> Result<Settled> {
-        let mut settled = Settled::default();
+    pub(crate) fn run(&self, saving: bool) -> Result<Vec<StateChunk>> {
+        let mut chunks = Vec::new();
         for node in self.nodes.iter() {
-            settled.chunks.append(&mut node.settle(self.time, saving)?);
-            settled.forgotten.extend(node.operator_id().zip(node.saved_horizon(self.time)));
+            chunks.append(&mut node.settle(self.time, saving)?);
         }
-        Ok(settled)
+        Ok(chunks)
     }
 }
 
@@ -293,10 +287,13 @@ impl DStreamGraph {
         }
         let inputs = inputs.iter().filter(|(_, node)| places.contains_key(&address(node))).cloned().collect();
         let durable: Vec<_> = nodes.iter().filter(|node| node.durable().is_some()).cloned().collect();
+        let (ids, output_ids) = identify(outputs, &nodes, &places);
         DStreamGraph {
             outputs: outputs.to_vec(),
             nodes,
             places,
+            ids,
+            output_ids,
             inputs,
             settled: durable.clone().into(),
             durable,
@@ -314,12 +311,7 @@ impl DStreamGraph {
         let needs = needs(self, remember);
         let back = history::back(self, &needs);
         let default_interval = self.checkpoints.and_then(|checkpoints| checkpoints.interval);
-        let mut siblings: BTreeMap<(String, Vec<OperatorId>), u32> = BTreeMap::new();
-        for ((node, needs), back) in self.nodes.iter().zip(&needs).zip(&back) {
-            let parents: Vec<_> = node.parents().iter().filter_map(|edge| edge.node.operator_id()).collect();
-            let sibling = siblings.entry((node.lasting_name().to_string(), parents.clone())).or_default();
-            let operator = OperatorId::derive(node.lasting_name(), &parents, *sibling);
-            *sibling += 1;
+        for (((node, &operator), needs), back) in self.nodes.iter().zip(&self.ids).zip(&needs).zip(&back) {
             node.set_life(Life {
                 zero_time,
                 remember: needs.remember,
@@ -341,7 +333,21 @@ impl DStreamGraph {
     }
 
     pub(crate) fn start_inputs(&self, context_of: ContextOf) -> Result<()> {
-        self.inputs.iter().try_for_each(|(input, _)| input.start(context_of))
+        self.inputs.iter().try_for_each(|(input, leaf)| input.start(self.id_of(leaf), context_of))
+    }
+
+    /// The inputs, each with what its leaf is found by in a checkpoint.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = (OperatorId, &dyn AnyInput)> {
+        self.inputs.iter().map(|(input, leaf)| (self.id_of(leaf), &**input))
+    }
+
+    fn id_of(&self, node: &Arc<dyn AnyNode>) -> OperatorId {
+        self.ids[self.places[&address(node)]]
+    }
+
+    /// What an output is found by in a checkpoint.
+    pub(crate) fn output_id(&self, output: usize) -> OperatorId {
+        self.output_ids[output]
     }
 
     /// Lets every input go, also after one has failed to, and returns the first error.
@@ -415,6 +421,35 @@ fn visit(node: &Arc<dyn AnyNode>, nodes: &mut Vec<Arc<dyn AnyNode>>, places: &mu
     }
     places.insert(address(node), nodes.len());
     nodes.push(Arc::clone(node));
+}
+
+/// Derives what nodes and outputs are found by: their name, or what they are and what they read; and their place among
+/// equals.
+fn identify(
+    outputs: &[Arc<dyn Output>],
+    nodes: &[Arc<dyn AnyNode>],
+    places: &AHashMap<usize, usize>,
+) -> (Vec<OperatorId>, Vec<OperatorId>) {
+    let mut equals: BTreeMap<OperatorId, u32> = BTreeMap::new();
+    let mut among_equals = |id: &dyn Fn(u32) -> OperatorId| {
+        let place = equals.entry(id(0)).or_default();
+        *place += 1;
+        id(*place - 1)
+    };
+    let mut ids: Vec<OperatorId> = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let reads: Vec<_> = node.parents().iter().map(|edge| ids[places[&address(&edge.node)]]).collect();
+        ids.push(match node.names().lasting() {
+            Some(name) => among_equals(&|place| OperatorId::of_name(name, place)),
+            None => among_equals(&|place| OperatorId::derive(node.operator_name(), &reads, place)),
+        });
+    }
+    let of_output = |output: &Arc<dyn Output>| {
+        let reads = [ids[places[&address(&output.edge().node)]]];
+        among_equals(&|place| OperatorId::derive(output.name(), &reads, place))
+    };
+    let of_outputs = outputs.iter().map(of_output).collect();
+    (ids, of_outputs)
 }
 
 #[cfg(test)]

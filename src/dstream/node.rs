@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::batches::{BatchFormat, Restoring};
+use super::name::{Named, Names};
 use super::{DStream, GraphBuilder, Operator, Predicate};
 use crate::data::Data;
 use crate::dataset::{Chunk, Dataset, Flow, Keeping, StorageLevel};
@@ -18,10 +19,9 @@ use crate::time::{Interval, Time};
 pub(crate) struct Node<T> {
     operator: Box<dyn Operator<T>>,
     site: &'static Location<'static>,
-    /// The name that the program gave it.
-    label: OnceLock<String>,
-    /// The variable that the program first bound it to.
-    default_label: OnceLock<String>,
+    names: Names,
+    /// What to know of the operator to name it; found without a bound on `T`, which who names a variable has not.
+    named: fn(&Self) -> Named<'_>,
     /// How the program has the records kept.
     keeping: OnceLock<Keeping<T>>,
     /// Whether a window reads the stream.
@@ -96,8 +96,7 @@ pub(crate) trait AnyNode: Send + Sync {
     fn name(&self) -> &str;
     fn operator_name(&self) -> &str;
 
-    /// What the operator's id is derived from: its name without that of a variable, which may change at any time.
-    fn lasting_name(&self) -> &str;
+    fn names(&self) -> &Names;
 
     fn site(&self) -> &'static Location<'static>;
     fn slide(&self) -> Duration;
@@ -122,9 +121,6 @@ pub(crate) trait AnyNode: Send + Sync {
     /// `saving`, and with it the batches that were planned up to there and are not saved yet.
     fn settle(&self, time: Time, saving: bool) -> Result<Vec<StateChunk>>;
 
-    /// The time up to which saved batches are forgotten once the batch at `done` is done; `None` if none are saved.
-    fn saved_horizon(&self, done: Time) -> Option<Time>;
-
     /// Takes back a partition of the batch at `time`. All come before `resume`, on any threads.
     fn restore_batch(&self, time: Time, chunk: &state::Chunk<'_>) -> Result<()>;
 
@@ -148,8 +144,8 @@ impl<T: Data> Node<T> {
         Node {
             operator,
             site,
-            label: OnceLock::new(),
-            default_label: OnceLock::new(),
+            names: Names::new(),
+            named: |node| Named { names: &node.names, method: node.operator.name(), parents: node.operator.parents() },
             keeping: OnceLock::new(),
             in_window: AtomicBool::new(false),
             checkpoint: OnceLock::new(),
@@ -200,7 +196,7 @@ impl<T: Data> Node<T> {
 
     /// See [`Operator::filtered`]. The new operator is called what this one is called, unless it is given a name.
     pub(crate) fn filtered(&self, filter: &Predicate<T>) -> Option<Box<dyn Operator<T>>> {
-        self.operator.filtered(AnyNode::lasting_name(self), filter)
+        self.operator.filtered(self.names.given().unwrap_or(self.operator.name()), filter)
     }
 
     /// The part of an interval that comes after the zero time.
@@ -228,7 +224,7 @@ impl<T: Data> Node<T> {
 
     /// Names the stream; comes back with the name it has already.
     pub(crate) fn set_label(&self, label: &str) -> std::result::Result<(), String> {
-        self.label.set(label.to_string()).map_err(|_| self.name().to_string())
+        self.names.give(label).map_err(|_| self.name().to_string())
     }
 
     /// The stream whose records are kept instead of those of this one.
@@ -295,8 +291,9 @@ impl<T: Data> Node<T> {
         Ok(chunks.into_iter().flatten().collect())
     }
 
-    /// Saves the batches up to `time` that are remembered and not saved yet, whoever has computed them.
-    fn save_batches(&self, time: Time, life: &Life, chunks: &mut Vec<StateChunk>) -> Result<()> {
+    /// Saves the batches up to `time` that are remembered and not saved yet, whoever has computed them. The checkpoint
+    /// has them for as long as `kept_for` says.
+    fn save_batches(&self, time: Time, kept_for: Duration, life: &Life, chunks: &mut Vec<StateChunk>) -> Result<()> {
         let Some(format) = self.format() else { return Ok(()) };
         let open: Vec<(Time, Dataset<T>)> = {
             let (remembered, saved) = (self.remembered(), self.saved());
@@ -304,6 +301,8 @@ impl<T: Data> Node<T> {
             planned.map(|(time, dataset)| (*time, dataset.clone())).collect()
         };
         let (operator, slide) = (life.origin.operator, self.operator.slide());
+        // A batch is saved at its time or later.
+        let since = time - kept_for + Duration::from_micros(1);
         for (batch, dataset) in open {
             let partitions = dataset.num_partitions();
             let mut parts = dataset.run(|lineage, partition, task| format.save(slide, lineage, partition, task))?;
@@ -312,7 +311,7 @@ impl<T: Data> Node<T> {
                 parts.push(format.save_none(slide)?);
             }
             chunks.extend(parts.into_iter().enumerate().map(|(partition, (bytes, keys))| {
-                let saved = Saved { since: time, keys };
+                let saved = Saved { since, keys };
                 StateChunk { operator, kind: ChunkKind::Batch(batch), partition, partitions, saved, bytes }
             }));
             self.saved().insert(batch);
@@ -358,9 +357,8 @@ impl<T: Data> Node<T> {
 }
 
 impl<T> Node<T> {
-    /// What the stream is called for as long as it has no name; the first one stays.
-    pub(crate) fn set_default_label(&self, label: &str) {
-        let _ = self.default_label.set(label.to_string());
+    pub(super) fn as_named(&self) -> Named<'_> {
+        (self.named)(self)
     }
 }
 
@@ -371,7 +369,7 @@ pub(crate) fn is_valid(time: Time, zero_time: Time, slide: Duration) -> bool {
 
 impl<T: Data> Node<T> {
     pub(crate) fn name(&self) -> &str {
-        self.label.get().or_else(|| self.default_label.get()).map_or_else(|| self.operator.name(), String::as_str)
+        self.names.shown().unwrap_or(self.operator.name())
     }
 
     pub(crate) fn site(&self) -> &'static Location<'static> {
@@ -392,8 +390,8 @@ impl<T: Data> AnyNode for Node<T> {
         self.operator.name()
     }
 
-    fn lasting_name(&self) -> &str {
-        self.label.get().map_or_else(|| self.operator.name(), String::as_str)
+    fn names(&self) -> &Names {
+        &self.names
     }
 
     fn site(&self) -> &'static Location<'static> {
@@ -444,16 +442,12 @@ impl<T: Data> AnyNode for Node<T> {
             None => Ok(Vec::new()),
         };
         let chunks = chunks.and_then(|mut chunks| {
-            if saving && life.saves.is_some() {
-                self.save_batches(time, life, &mut chunks)?;
+            if let Some(kept_for) = life.saves.filter(|_| saving) {
+                self.save_batches(time, kept_for, life, &mut chunks)?;
             }
             Ok(chunks)
         });
         chunks.map_err(|error| error.within_operator(|| self.place()))
-    }
-
-    fn saved_horizon(&self, done: Time) -> Option<Time> {
-        self.life().and_then(|life| life.saves).map(|saved| done - saved)
     }
 
     fn restore_batch(&self, time: Time, chunk: &state::Chunk<'_>) -> Result<()> {
@@ -476,7 +470,10 @@ impl<T: Data> AnyNode for Node<T> {
             let slide = self.operator.slide();
             let first = (done - life.remember).floor_from(slide, life.zero_time) + slide;
             for time in first.max(life.zero_time + slide).to(done, slide) {
-                self.plan(time)?;
+                // It may be one that nobody has asked for, since no window has it. Whoever does gets the error.
+                if let Err(error) = self.plan(time) {
+                    tracing::debug!(%error, "a batch before the restart is not planned again");
+                }
             }
         } else {
             self.forgotten.fetch_max(done.as_micros(), Ordering::Relaxed);

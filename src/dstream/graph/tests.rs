@@ -48,7 +48,7 @@ impl Graph {
         let mut graph = self.builder.finish(1, Arc::new(never)).unwrap();
         graph.begin(Time::ZERO, remember);
         let context = SourceContext::new(&self.runtime, &Clock::system(), SECOND, Arc::new(never), Arc::new(|_| ()));
-        graph.start_inputs(&|_, _| Ok(context.clone())).unwrap();
+        graph.start_inputs(&|_, _, _| Ok(context.clone())).unwrap();
         graph
     }
 }
@@ -134,6 +134,18 @@ fn a_long_slide_finds_the_batches_between() {
     (1..=14).for_each(|n| graph.run(at(n)));
     assert_eq!(emitted.try_iter().collect::<Vec<_>>(), [(at(5), vec![4, 5]), (at(10), vec![9, 10])]);
     assert_eq!(seconds(parts.numbers.node.remembered_times()), [13, 14]);
+}
+
+/// The panes of a window that is itself read by one with a longer slide are asked for later than the slide of the first
+/// says: their batches were forgotten, and missing from the sums.
+#[test]
+fn a_window_that_is_seldom_asked_finds_its_panes() {
+    let parts = Graph::new();
+    let sums = parts.numbers.map(|n| ((), n)).reduce_by_key_and_window(|a, b| a + b, 4 * SECOND, SECOND);
+    let emitted = collect(&sums.map(|(_, sum)| sum).window(SECOND, 5 * SECOND));
+    let graph = parts.begin(Duration::ZERO);
+    (1..=10).for_each(|n| graph.run(at(n)));
+    assert_eq!(emitted.try_iter().collect::<Vec<_>>(), [(at(5), vec![2 + 3 + 4 + 5]), (at(10), vec![7 + 8 + 9 + 10])]);
 }
 
 /// How a stream of a random graph is made from those before it.
@@ -235,4 +247,29 @@ proptest! {
             prop_assert!(oldest.is_none_or(|oldest| oldest > last_done - remember), "{}", node.name());
         }
     }
+}
+
+/// Kept in checkpoints: another output elsewhere changes nothing, and neither does a line between.
+#[test]
+fn outputs_are_found_by_what_they_read_and_their_place_among_equals() {
+    let ids = |build: &dyn Fn(&DStream<i64>)| -> Vec<OperatorId> {
+        let parts = Graph::new();
+        build(&parts.numbers);
+        let graph = parts.begin(Duration::ZERO);
+        (0..graph.outputs.len()).map(|output| graph.output_id(output)).collect()
+    };
+    let before = ids(&|numbers| {
+        numbers.print();
+        numbers.count().foreach_batch(|_, _| Ok(()));
+        numbers.count().named("how many").print();
+    });
+    let after = ids(&|numbers| {
+        numbers.map(|n| n + 1).print();
+        numbers.count().named("how many").print();
+        numbers.print();
+        numbers.print();
+        numbers.count().foreach_batch(|_, _| Ok(()));
+    });
+    assert_eq!([after[2], after[4], after[1]], before[..]);
+    assert!(after.iter().enumerate().all(|(n, id)| !after[..n].contains(id)), "{after:?}");
 }

@@ -124,23 +124,13 @@ struct Saved {
 
 impl Saved {
     /// Takes what a batch has left, and lets go of what is not needed any more.
-    fn add(&mut self, time: Time, settled: Settled) {
-        for chunk in &settled.chunks {
-            // What was cut into another number of partitions is needless once the table was saved as a whole.
-            let is_other = |old: &StateChunk| (old.operator, old.kind) != (chunk.operator, chunk.kind);
-            let is_cut_so = |old: &StateChunk| old.partitions == chunk.partitions;
-            let is_needed = |at: Time, old: &StateChunk| {
-                is_cut_so(old) && (old.partition != chunk.partition || at >= chunk.saved.since)
-            };
-            self.chunks.retain(|(at, old)| is_other(old) || is_needed(*at, old));
+    fn add(&mut self, time: Time, chunks: Vec<StateChunk>) {
+        let class = |chunk: &StateChunk| (chunk.operator, chunk.kind == ChunkKind::State);
+        for of in chunks.iter().map(class).collect::<Vec<_>>() {
+            let since = chunks.iter().filter(|chunk| class(chunk) == of).map(|chunk| chunk.saved.since).min();
+            self.chunks.retain(|(at, old)| class(old) != of || Some(*at) >= since);
         }
-        self.chunks.retain(|(_, chunk)| match chunk.kind {
-            ChunkKind::State => true,
-            ChunkKind::Batch(batch) => {
-                settled.forgotten.iter().any(|(operator, until)| *operator == chunk.operator && batch > *until)
-            }
-        });
-        self.chunks.extend(settled.chunks.into_iter().map(|chunk| (time, chunk)));
+        self.chunks.extend(chunks.into_iter().map(|chunk| (time, chunk)));
     }
 }
 
