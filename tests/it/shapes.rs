@@ -376,6 +376,9 @@ fn every_operator_on_every_shape() {
         "named",
         "slide_duration",
         "storage_level",
+        // Nothing without a checkpoint directory: tests/it/recovery.rs.
+        "checkpoint",
+        "checkpoint_interval",
     ];
     let missing: Vec<_> = methods("src/dstream", "DStream")
         .into_iter()
