@@ -1,9 +1,13 @@
 //! What operators keep from batch to batch, and how a checkpoint sees it: as chunks of bytes that only the operator
 //! understands. Knows nothing of streams, of batches but their times, or of where chunks go.
 
+mod key_ids;
+
 use crate::error::Result;
 use crate::id::OperatorId;
 use crate::time::Time;
+
+pub(crate) use key_ids::KeyIds;
 
 /// What an operator keeps from batch to batch, partition by partition.
 ///

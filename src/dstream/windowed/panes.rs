@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 
-use super::key_ids::KeyIds;
 use crate::data::{Data, Key};
+use crate::state::KeyIds;
 use crate::time::Time;
 
 /// How the value of a key over a window follows from its values in the panes. `inverse` takes the value of a pane back

@@ -4,7 +4,7 @@ use crate::data::{Key, hash_key};
 
 /// Gives keys small dense numbers, so that what belongs to a key lies in arrays. A number is given again once its key
 /// was removed; when most numbers are free, [`shrink`](KeyIds::shrink) numbers the keys anew.
-pub(super) struct KeyIds<K> {
+pub(crate) struct KeyIds<K> {
     ids: HashTable<u32>,
     entries: Vec<Entry<K>>,
     free: Vec<u32>,
@@ -17,23 +17,23 @@ struct Entry<K> {
 }
 
 impl<K: Key> KeyIds<K> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         KeyIds { ids: HashTable::new(), entries: Vec::new(), free: Vec::new() }
     }
 
     /// How many numbers there are, free ones included: the length that arrays by number need.
-    pub(super) fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.entries.len()
     }
 
     /// How many keys there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }
 
     /// The number of a key, which is cloned if it has none yet.
     #[inline]
-    pub(super) fn intern(&mut self, key: &K) -> u32 {
+    pub(crate) fn intern(&mut self, key: &K) -> u32 {
         let hash = hash_key(key);
         let entries = &self.entries;
         let same = |&id: &u32| {
@@ -67,12 +67,12 @@ impl<K: Key> KeyIds<K> {
 
     /// The key of a number; `None` if it is free.
     #[inline]
-    pub(super) fn key(&self, id: usize) -> Option<&K> {
+    pub(crate) fn key(&self, id: usize) -> Option<&K> {
         self.entries[id].key.as_ref()
     }
 
     /// Takes the number from its key.
-    pub(super) fn remove(&mut self, id: u32) {
+    pub(crate) fn remove(&mut self, id: u32) {
         let entry = &mut self.entries[id as usize];
         entry.key = None;
         if let Ok(slot) = self.ids.find_entry(entry.hash, |&other| other == id) {
@@ -88,7 +88,7 @@ const FEW: usize = if cfg!(test) { 4 } else { 1024 };
 impl<K: Key> KeyIds<K> {
     /// If more than three in four numbers are free, numbers the keys anew, without gaps and in the same order, and
     /// returns the new number of each old one. That many keys were removed before, so it costs each of them a little.
-    pub(super) fn shrink(&mut self) -> Option<Vec<Option<u32>>> {
+    pub(crate) fn shrink(&mut self) -> Option<Vec<Option<u32>>> {
         if self.entries.len() < FEW || self.len() > self.entries.len() / 4 {
             return None;
         }
