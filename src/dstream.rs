@@ -14,6 +14,7 @@ mod node;
 mod persist;
 mod planning;
 mod slice;
+mod stateful;
 mod stateless;
 mod together;
 mod windowed;
@@ -27,13 +28,14 @@ use crate::data::{Data, Partitions};
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::exec::Runtime;
-use crate::state::Durable;
+use crate::state::{Durable, StateInfo};
 use crate::time::{Interval, Time, is_multiple};
 
 pub use foreach::Batch;
 pub(crate) use graph::{DStreamGraph, GraphBuilder, Planned, Settle};
 pub(crate) use job::Job;
 use node::{AnyNode, Edge, Member, Node};
+pub use stateful::{MapWithState, StateSpec, UpdateSpec};
 pub use together::{AsDStream, StreamSet, Together};
 
 /// A stream of batches: at every multiple of its slide duration it has a [`Dataset`].
@@ -116,6 +118,11 @@ pub(crate) trait Operator<T>: Send + Sync + 'static {
         None
     }
 
+    /// How much the operator keeps of the keys of its state.
+    fn state_info(&self) -> Option<StateInfo> {
+        None
+    }
+
     /// Whether `compute` runs a closure of the program that builds datasets. What they do is then named after the line
     /// in the closure and not after this operator.
     fn runs_user_code(&self) -> bool {
@@ -169,6 +176,30 @@ impl<T: Data> DStream<T> {
     /// How far apart the batches of this stream are: the batch interval, unless a window made it longer.
     pub fn slide_duration(&self) -> Duration {
         self.node.slide()
+    }
+
+    /// How many keys the operator of this stream keeps a state for, and in how many bytes; `None` for an operator that
+    /// keeps none. As of the last batch that each partition has had.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::testing::run;
+    ///
+    /// let sizes = run([vec![(7, 1), (8, 1)], vec![(9, 1)]], |pairs| {
+    ///     let sums = pairs.update_state_by_key(|values, sum| Some(sum.unwrap_or(0) + values.iter().sum::<i32>()));
+    ///     let totals = sums.clone();
+    ///     sums.transform(move |batch, _| {
+    ///         let count = batch.count()?;
+    ///         assert_eq!(totals.state_info().map(|info| info.keys), Some(count));
+    ///         Ok(batch.map(|(key, _)| key))
+    ///     })
+    /// })?;
+    /// assert_eq!((sizes[0].len(), sizes[1].len()), (2, 3));
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn state_info(&self) -> Option<StateInfo> {
+        self.node.state_info()
     }
 
     /// What the datasets of this stream run on.

@@ -30,6 +30,8 @@ mod shapes;
 #[cfg(test)]
 mod spark_names;
 #[cfg(test)]
+mod state;
+#[cfg(test)]
 mod vectors;
 #[cfg(test)]
 mod windows;
