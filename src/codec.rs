@@ -83,7 +83,8 @@ fn body_len(head: &[u8; FRAME_HEAD]) -> usize {
     u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize
 }
 
-fn torn<T>(what: &str) -> Error {
+/// The error of bytes that are no `T`.
+pub(crate) fn torn<T>(what: &str) -> Error {
     Error::new(ErrorKind::Codec, format!("a {} cannot be read: {what}", name::<T>()))
 }
 

@@ -24,6 +24,8 @@ pub enum ErrorKind {
     Task,
     /// An output operation failed.
     Output,
+    /// A checkpoint could not be written, read or used, or belongs to another process.
+    Checkpoint,
     /// Bytes could not be encoded or decoded.
     Codec,
     /// Something took longer than it was allowed to.

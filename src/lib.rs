@@ -62,6 +62,8 @@
 mod backpressure;
 #[cfg(feature = "kafka")]
 mod brokers;
+#[allow(dead_code, unused_imports, reason = "the scheduler will use it")]
+mod checkpoint;
 mod codec;
 mod config;
 mod context;
@@ -86,6 +88,7 @@ pub mod testing;
 mod time;
 
 pub use backpressure::{Backpressure, BatchLoad, PidRateEstimator, PidSettings, RateEstimator, RateLimit, RatedInput};
+pub use checkpoint::{Checkpoint, SyncPolicy};
 pub use context::{StreamingContext, StreamingContextBuilder};
 pub use data::{Data, Exchange, Key, Ordered, Partitions, TotalOrder};
 pub use dataset::{
@@ -98,8 +101,9 @@ pub use exec::{Accumulator, Broadcast};
 pub use id::StreamId;
 pub use input::{Claim, InputBatch, QueueSource, Source, SourceContext};
 pub use listener::{BatchInfo, Event, InputInfo, Listener, OutputInfo};
-pub use scheduler::{State, Stop};
+pub use scheduler::{OutputFailure, State, Stop};
 pub use state::{KeyState, StateInfo};
+pub use storage::{Storage, StorageClaim};
 pub use tidemill_macros::pipeline;
 pub use time::{Clock, Interval, ManualClock, Time};
 
@@ -107,7 +111,7 @@ pub use time::{Clock, Interval, ManualClock, Time};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::dstream::Together;
-    pub use crate::dstream::binding::{Probe, name_binding, probe};
+    pub use crate::dstream::binding::{Mark, Probe, mark, name_binding, probe};
     #[cfg(feature = "kafka")]
     pub use crate::input::kafka::fields as kafka;
 }

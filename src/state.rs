@@ -2,21 +2,22 @@
 //! understands. Knows nothing of streams, of batches but their times, or of where chunks go.
 
 pub(crate) mod chunk;
+mod entries;
 mod journal;
 mod key_ids;
 mod key_state;
 mod queue;
 mod saving;
-mod shape;
+pub(crate) mod shape;
 mod table;
 
 use crate::error::Result;
 use crate::id::OperatorId;
 use crate::time::Time;
 
+pub(crate) use entries::{Entries, read_entries};
 pub(crate) use key_ids::KeyIds;
 pub use key_state::KeyState;
-pub(crate) use shape::shape;
 pub(crate) use table::Table;
 
 /// What an operator keeps from batch to batch, partition by partition.

@@ -14,12 +14,10 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::codec::{decode_value, encode_value};
+use super::{Entries, read_entries};
 use crate::error::{Error, ErrorKind, Result};
 
 const VERSION: u8 = 1;
-const GONE: u8 = 0;
-const KEPT: u8 = 1;
 
 /// What a chunk says of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,21 +27,18 @@ pub(crate) struct Said<K, S> {
     pub(crate) kept: Option<(u64, S)>,
 }
 
-pub(super) fn begin(into: &mut Vec<u8>) {
+pub(super) fn begin(into: &mut Vec<u8>) -> Entries<'_> {
     into.push(VERSION);
-}
-
-pub(super) fn write_gone<K: Serialize>(key: &K, into: &mut Vec<u8>) -> Result<()> {
-    encode_value(&(GONE, key), into)
+    Entries::new(into)
 }
 
 pub(super) fn write_kept<K: Serialize, S: Serialize>(
     key: &K,
     idle_micros: u64,
     state: &S,
-    into: &mut Vec<u8>,
+    into: &mut Entries<'_>,
 ) -> Result<()> {
-    encode_value(&(KEPT, key, idle_micros, state), into)
+    into.put(key, &(idle_micros, state))
 }
 
 /// Calls `each` with every entry of a chunk.
@@ -52,24 +47,9 @@ pub(crate) fn read<K: DeserializeOwned, S: DeserializeOwned>(
     mut each: impl FnMut(Said<K, S>),
 ) -> Result<()> {
     let wrong = |what: String| Error::new(ErrorKind::Codec, format!("a chunk of state cannot be read: {what}"));
-    let mut entries = match bytes.split_first() {
-        Some((&VERSION, entries)) => entries,
-        Some((version, _)) => {
-            return Err(wrong(format!("it has version {version}, and this program knows {VERSION}")));
-        }
-        None => return Err(wrong("it is empty".to_string())),
-    };
-    while let Some((&tag, rest)) = entries.split_first() {
-        let (said, used) = match tag {
-            GONE => decode_value::<K>(rest).map(|(key, used)| (Said { key, kept: None }, used))?,
-            KEPT => {
-                let ((key, idle, state), used) = decode_value::<(K, u64, S)>(rest)?;
-                (Said { key, kept: Some((idle, state)) }, used)
-            }
-            tag => return Err(wrong(format!("an entry begins with {tag} instead of 0 or 1"))),
-        };
-        each(said);
-        entries = &rest[used..];
+    match bytes.split_first() {
+        Some((&VERSION, entries)) => read_entries(entries, |key, kept| each(Said { key, kept })),
+        Some((version, _)) => Err(wrong(format!("it has version {version}, and this program knows {VERSION}"))),
+        None => Err(wrong("it is empty".to_string())),
     }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-use super::{Saved, Table, chunk};
+use super::{Entries, Saved, Table, chunk};
 use crate::codec::encode_value;
 use crate::data::{Exchange, Key};
 use crate::error::Result;
@@ -87,16 +87,17 @@ impl<K: Key, S: Exchange> Table<K, S> {
     pub(crate) fn save(&mut self, time: Time, due: bool, into: &mut Vec<u8>) -> Result<Saved> {
         let Table { keys, saving, queue, .. } = self;
         let has_timeout = queue.is_some();
-        chunk::begin(into);
+        let mut entries = chunk::begin(into);
+        let into = &mut entries;
         let Saving { changed, gone, snapshot, since, is_mixed, .. } = saving;
-        let write = |id: u32, into: &mut Vec<u8>| {
+        let write = |id: u32, into: &mut Entries<'_>| {
             let (Some(key), slot) = (keys.key(id as usize), keys.value(id)) else { return Ok(()) };
             let Some(state) = &slot.state else { return Ok(()) };
             let idle = if has_timeout { (time - slot.touched).as_micros() as u64 } else { 0 };
             chunk::write_kept(key, idle, state, into)
         };
         let share = (changed.len() + gone.len()).max(SHARE);
-        gone.drain(..).try_for_each(|key| chunk::write_gone(&key, into))?;
+        gone.drain(..).try_for_each(|key| into.remove(&key))?;
         let all = keys.capacity() as u32;
         if std::mem::take(is_mixed) {
             (*since, *snapshot) = (Some(time), None);

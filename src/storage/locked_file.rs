@@ -2,7 +2,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{hidden, parent_of, sync_directory};
+use super::{hidden, lock::try_lock, parent_of, sync_directory};
 
 /// A small file that is replaced as a whole: whoever reads it finds what was written last or before, whenever the
 /// process or the machine dies. One process uses it at a time.
@@ -55,16 +55,4 @@ impl LockedFile {
         fs::rename(&self.draft, &self.path)?;
         sync_directory(&self.parent)
     }
-}
-
-#[cfg(unix)]
-fn try_lock(file: &File) -> io::Result<()> {
-    use rustix::fs::{FlockOperation, flock};
-    Ok(flock(file, FlockOperation::NonBlockingLockExclusive)?)
-}
-
-/// Other systems have no lock that goes with the process.
-#[cfg(not(unix))]
-fn try_lock(_file: &File) -> io::Result<()> {
-    Ok(())
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::data::{Exchange, Key, Partitions, hash_key, part_of};
 use crate::error::{Error, ErrorKind, Result};
-use crate::state::{Chunk, Durable, Saved, Schema, StateInfo, Table, chunk, shape};
+use crate::state::shape::shape;
+use crate::state::{Chunk, Durable, Saved, Schema, StateInfo, Table, chunk};
 use crate::time::Time;
 
 /// The tables of a stateful operator, one a partition.
@@ -39,7 +40,9 @@ impl<K: Key, S: Exchange> Kept<K, S> {
             keys: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         };
-        Kept { method, parts: (0..partitions.get()).map(part).collect() }
+        // A number of partitions that is a mistake may be one that no memory holds.
+        let count = if partitions.mistake().is_some() { 0 } else { partitions.get() };
+        Kept { method, parts: (0..count).map(part).collect() }
     }
 
     pub(super) fn hold(&self, partition: usize) -> MutexGuard<'_, Held<K, S>> {

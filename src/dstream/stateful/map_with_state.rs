@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::kept::Kept;
 use super::state_spec::{Function, StateSpec};
 use super::step::{AllStates, Outputs, Stateful};
-use crate::data::{Data, Exchange, Key};
+use crate::data::{Data, Exchange, Key, Partitions};
 use crate::dataset::{Dataset, Lineage};
-use crate::dstream::{AsDStream, DStream, Edge, Operator};
+use crate::dstream::{AsDStream, BatchFormat, DStream, Edge, Operator};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::{Durable, StateInfo};
 use crate::time::Time;
@@ -68,9 +68,13 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         MapWithState {
             mapped: self.attach(Mapping { parent: self.clone(), stateful, partitions }),
             states: Arc::new(move |time| {
-                states.will_be_read();
-                Some(Arc::new(AllStates::of_other("state_snapshots", states.planned(time?)?)))
+                let Some(time) = time else {
+                    states.will_be_read();
+                    return None;
+                };
+                Some(Arc::new(AllStates::of_other("state_snapshots", states.planned(time)?)))
             }),
+            partitions,
         }
     }
 }
@@ -78,7 +82,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
 struct Mapping<K: Key, V: Exchange, S: Exchange, U: Data> {
     parent: DStream<(K, V)>,
     stateful: Arc<Stateful<K, S, Function<K, V, S, U>>>,
-    partitions: crate::data::Partitions,
+    partitions: Partitions,
 }
 
 impl<K: Key, V: Exchange, S: Exchange, U: Data> Operator<U> for Mapping<K, V, S, U> {
@@ -106,6 +110,10 @@ impl<K: Key, V: Exchange, S: Exchange, U: Data> Operator<U> for Mapping<K, V, S,
         Some(self.stateful.kept.info())
     }
 
+    fn automatic_checkpoint(&self) -> Duration {
+        10 * self.slide()
+    }
+
     fn compute(&self, at: Time) -> Result<Option<Dataset<U>>> {
         let input = self.parent.at(at)?.map(|batch| batch.partition_by(self.partitions));
         Ok(Some(Dataset::new(Outputs(self.stateful.step(at, input)), self.parent.runtime())))
@@ -123,6 +131,7 @@ type FindStates<K, S> = Arc<dyn Fn(Option<Time>) -> Option<Arc<dyn Lineage<(K, S
 pub struct MapWithState<K, S, U> {
     mapped: DStream<U>,
     states: FindStates<K, S>,
+    partitions: Partitions,
 }
 
 impl<K: Key, S: Exchange, U: Data> MapWithState<K, S, U> {
@@ -154,7 +163,8 @@ impl<K: Key, S: Exchange, U: Data> MapWithState<K, S, U> {
     #[track_caller]
     pub fn state_snapshots(&self) -> DStream<(K, S)> {
         let _ = (self.states)(None);
-        let snapshots = Snapshots { mapped: self.mapped.clone(), states: Arc::clone(&self.states) };
+        let format = BatchFormat::pairs(self.partitions);
+        let snapshots = Snapshots { mapped: self.mapped.clone(), states: Arc::clone(&self.states), format };
         DStream::build(&self.mapped.graph, Box::new(snapshots), Location::caller())
     }
 
@@ -162,13 +172,13 @@ impl<K: Key, S: Exchange, U: Data> MapWithState<K, S, U> {
     #[must_use]
     #[track_caller]
     pub fn named(&self, name: impl Into<String>) -> Self {
-        MapWithState { mapped: self.mapped.named(name), states: Arc::clone(&self.states) }
+        MapWithState { mapped: self.mapped.named(name), ..self.clone() }
     }
 }
 
 impl<K, S, U> Clone for MapWithState<K, S, U> {
     fn clone(&self) -> Self {
-        MapWithState { mapped: self.mapped.clone(), states: Arc::clone(&self.states) }
+        MapWithState { mapped: self.mapped.clone(), states: Arc::clone(&self.states), partitions: self.partitions }
     }
 }
 
@@ -197,6 +207,7 @@ impl<K, S, U: Data> fmt::Debug for MapWithState<K, S, U> {
 struct Snapshots<K, S, U> {
     mapped: DStream<U>,
     states: FindStates<K, S>,
+    format: BatchFormat<(K, S)>,
 }
 
 impl<K: Key, S: Exchange, U: Data> Operator<(K, S)> for Snapshots<K, S, U> {
@@ -214,6 +225,10 @@ impl<K: Key, S: Exchange, U: Data> Operator<(K, S)> for Snapshots<K, S, U> {
 
     fn needs_order(&self) -> bool {
         true
+    }
+
+    fn batch_format(&self) -> Option<&BatchFormat<(K, S)>> {
+        Some(&self.format)
     }
 
     fn compute(&self, at: Time) -> Result<Option<Dataset<(K, S)>>> {

@@ -6,7 +6,7 @@ use super::step::{AllStates, Stateful};
 use super::update_spec::{Function, UpdateSpec};
 use crate::data::{Data, Exchange, Key, Partitions};
 use crate::dataset::Dataset;
-use crate::dstream::{DStream, Edge, Operator};
+use crate::dstream::{BatchFormat, DStream, Edge, Operator};
 use crate::error::Result;
 use crate::state::{Durable, StateInfo};
 use crate::time::Time;
@@ -87,7 +87,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         let initial = initial.partitioned(partitions, self.runtime());
         let stateful = Stateful::new(METHOD, Kept::new(METHOD, partitions, None), function, initial);
         stateful.will_be_read();
-        self.attach(Update { parent: self.clone(), stateful, partitions })
+        self.attach(Update { parent: self.clone(), stateful, partitions, format: BatchFormat::pairs(partitions) })
     }
 }
 
@@ -95,6 +95,7 @@ struct Update<K: Key, V: Exchange, S: Exchange> {
     parent: DStream<(K, V)>,
     stateful: Arc<Stateful<K, S, Function<K, V, S>>>,
     partitions: Partitions,
+    format: BatchFormat<(K, S)>,
 }
 
 impl<K: Key, V: Exchange, S: Exchange> Operator<(K, S)> for Update<K, V, S> {
@@ -120,6 +121,10 @@ impl<K: Key, V: Exchange, S: Exchange> Operator<(K, S)> for Update<K, V, S> {
 
     fn state_info(&self) -> Option<StateInfo> {
         Some(self.stateful.kept.info())
+    }
+
+    fn batch_format(&self) -> Option<&BatchFormat<(K, S)>> {
+        Some(&self.format)
     }
 
     fn compute(&self, at: Time) -> Result<Option<Dataset<(K, S)>>> {

@@ -1,0 +1,47 @@
+//! What outlives the process: the plans of batches, what of them is done, and what operators keep, in a directory that
+//! one process owns at a time. Knows nothing of streams, of graphs or of what is in a chunk.
+//!
+//! `guide/src/checkpoint-format.md` describes the files byte by byte.
+
+mod chunks;
+mod entry;
+mod format;
+mod journal;
+mod ledger;
+mod owner;
+mod reader;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::sync::Arc;
+
+use crate::error::{OnError, Result};
+use crate::time::Clock;
+
+pub(crate) use entry::{LoggedBatch, LoggedInput, Manifest, Role, SavedOperator, SavedSchema};
+pub(crate) use journal::{Journal, Ticket};
+pub(crate) use reader::Recovered;
+pub use settings::{Checkpoint, SyncPolicy};
+
+/// Becomes the owner of a checkpoint, which takes until another process lets go of it if this one is a standby, and
+/// reads what is there. Nothing of it is changed before [`Journal::begin`].
+pub(crate) fn open(
+    settings: &Checkpoint,
+    app_name: &str,
+    clock: &Clock,
+    on_error: &OnError,
+) -> Result<(Journal, Option<Recovered>)> {
+    let place = settings.storage.place();
+    let opened = || {
+        let owner = owner::Owner::acquire(settings, app_name, clock)?;
+        let found = reader::read(&settings.storage, settings.start_from_last_good)?;
+        let (ledger, recovered) = match found {
+            Some(found) => (found.ledger(), Some(Recovered::new(found, Arc::clone(&settings.storage)))),
+            None => (ledger::Ledger::default(), None),
+        };
+        Ok((Journal::start(settings, owner, ledger, clock, on_error)?, recovered))
+    };
+    opened().map_err(|error: crate::error::Error| error.within(format!("checkpoint {place}")))
+}

@@ -1,0 +1,427 @@
+//! Reads a checkpoint back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::chunks::{CHUNK_HEAD, ChunkInfo, read_chunk_head};
+use super::entry::{Done, Entry, Group, LoggedBatch, Manifest};
+use super::format::{FILE_HEAD, FRAME_HEAD, Fields, FileId, FileKind, FrameHead, damaged, open_frame};
+use super::ledger::{Class, Ledger};
+use super::owner::{Heart, files, unreadable};
+use crate::error::{Error, ErrorKind, Result, guarded};
+use crate::event_loop::adopt_thread;
+use crate::id::OperatorId;
+use crate::state::{Chunk, ChunkKind};
+use crate::storage::Storage;
+use crate::time::Time;
+
+/// As much of a file is read at once.
+const READ_BYTES: u64 = 1024 * 1024;
+
+/// What a checkpoint holds.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) ledger: Ledger,
+    places: Vec<Place>,
+    /// Groups that cannot be read to their ends: the batch, and what is wrong.
+    broken: Vec<(Time, String)>,
+    reports: Vec<String>,
+}
+
+/// A chunk that was found.
+#[derive(Clone, Debug)]
+struct Place {
+    info: ChunkInfo,
+    segment: FileId,
+    /// What is wrong with it.
+    damage: Option<String>,
+}
+
+impl Found {
+    /// What the log says, for its next owner.
+    pub(super) fn ledger(&self) -> Ledger {
+        self.ledger.clone()
+    }
+
+    /// The chunks that are needed to restore what an operator kept after the batch at `time`, in the order of time.
+    fn needed(&self, of: (OperatorId, Class), time: Time) -> Vec<&Place> {
+        let is_of = |place: &&Place| (place.info.operator, Class::of(place.info.kind)) == of && place.info.time <= time;
+        let places: Vec<&Place> = self.places.iter().filter(is_of).collect();
+        let Some(layout) = places.last().map(|place| place.info.partitions) else { return places };
+        let mut since = BTreeMap::new();
+        for place in places.iter().filter(|place| place.info.partitions == layout) {
+            since.insert(place.info.partition, place.info.since);
+        }
+        let first = since.values().min().copied().unwrap_or(time);
+        let is_needed = |place: &&Place| {
+            let since = if place.info.partitions == layout { since.get(&place.info.partition) } else { Some(&first) };
+            since.is_none_or(|since| place.info.time >= *since)
+        };
+        places.into_iter().filter(is_needed).collect()
+    }
+
+    /// What of state cannot be restored as it was after the batch at `time`; `None` if all can.
+    fn damage_at(&self, time: Time) -> Option<String> {
+        for of in self.classes() {
+            let needed = self.needed(of, time);
+            if let Some(damage) = needed.iter().find_map(|place| place.damage.as_ref()) {
+                return Some(format!("operator {}: {damage}", self.name(of.0)));
+            }
+            let first = needed.iter().map(|place| place.info.since.min(place.info.time)).min();
+            let is_hit = |broken: &&(Time, String)| broken.0 <= time && first.is_none_or(|first| broken.0 >= first);
+            if let Some((batch, damage)) = self.broken.iter().find(is_hit) {
+                return Some(format!("operator {}: {damage}, which holds its state of batch {batch}", self.name(of.0)));
+            }
+        }
+        None
+    }
+
+    /// The operators of the program that something is kept of.
+    fn classes(&self) -> BTreeSet<(OperatorId, Class)> {
+        let operators = self.ledger.manifest.iter().flat_map(|manifest| &manifest.operators);
+        let schemas = operators.clone().filter(|saved| saved.schema.is_some()).map(|saved| (saved.id, Class::State));
+        let known: BTreeSet<OperatorId> = operators.map(|saved| saved.id).collect();
+        let found = self.places.iter().map(|place| (place.info.operator, Class::of(place.info.kind)));
+        found.filter(|(operator, _)| known.contains(operator)).chain(schemas).collect()
+    }
+
+    fn name(&self, operator: OperatorId) -> String {
+        let mut operators = self.ledger.manifest.iter().flat_map(|manifest| &manifest.operators);
+        operators.find(|saved| saved.id == operator).map_or_else(|| operator.to_string(), |saved| saved.name.clone())
+    }
+
+    /// Whether the batches after `time` can run again from their plans.
+    fn has_plans_after(&self, time: Option<Time>) -> bool {
+        let ledger = &self.ledger;
+        let after = time.map_or(Bound::Unbounded, Bound::Excluded);
+        let has_all = ledger.done.range((after, Bound::Unbounded)).all(|(time, _)| ledger.plans.contains_key(time));
+        let from = time.and_then(|time| ledger.done.get(&time)).map(|done| done.plans_from);
+        has_all && ledger.plans_from.is_none_or(|kept| from.is_some_and(|from| from >= kept))
+    }
+
+    /// Goes back to the newest batch whose state is whole.
+    fn fall_back(&mut self) -> Result<()> {
+        let Some(newest) = self.ledger.done_up_to() else { return Ok(()) };
+        let Some(damage) = self.damage_at(newest) else {
+            let unneeded = self.places.iter().filter_map(|place| place.damage.as_ref());
+            for damage in unneeded.chain(self.broken.iter().map(|(_, damage)| damage)) {
+                self.reports.push(format!("{damage}: it was not needed"));
+            }
+            return Ok(());
+        };
+        let earlier = self.ledger.done.range(..newest).rev().map(|(time, _)| Some(*time));
+        let from_nothing = self.ledger.forgotten.is_empty().then_some(None);
+        let good = earlier
+            .chain(from_nothing)
+            .find(|time| self.has_plans_after(*time) && time.is_none_or(|time| self.damage_at(time).is_none()));
+        let Some(good) = good else {
+            let message = format!(
+                "{damage}; no older state that is whole is left with the plans of the batches after it: put the file back \
+                 from a copy, reset the operator, or begin with an empty directory"
+            );
+            return Err(damaged(message));
+        };
+        let to = good.map_or("the beginning".to_string(), |time| format!("batch {time}"));
+        let report = format!(
+            "{damage}; the state falls back from batch {newest} to {to}, and the batches after that run again from their \
+             plans, without the outputs that are done"
+        );
+        self.reports.push(report);
+        self.ledger.fall_back_to(good);
+        self.places.retain(|place| Some(place.info.time) <= good);
+        Ok(())
+    }
+
+    /// Tells the ledger what is in the segments.
+    fn note_chunks(&mut self) {
+        for group in self.places.chunk_by(|a, b| (a.info.time, a.segment) == (b.info.time, b.segment)) {
+            let chunks: Vec<ChunkInfo> = group.iter().map(|place| place.info).collect();
+            self.ledger.note_chunks(group[0].segment, chunks[0].time, &chunks);
+        }
+    }
+}
+
+/// Reads what is there; `None` if no program has ever begun here. Works beside a running owner.
+pub(super) fn read(storage: &Arc<dyn Storage>, start_from_last_good: bool) -> Result<Option<Found>> {
+    let storage = &**storage;
+    let mut reports = Vec::new();
+    let Some(ledger) = read_ledger(storage, start_from_last_good, &mut reports)? else { return Ok(None) };
+    let mut found = Found { ledger, places: Vec::new(), broken: Vec::new(), reports };
+    let done: Vec<Done> = found.ledger.done.values().cloned().collect();
+    for Done { time, group, .. } in done {
+        if let Some(group) = group {
+            if let Some(damage) = scan(storage, time, group, &mut found.places)? {
+                found.broken.push((time, damage));
+            }
+        }
+    }
+    let forgotten = &found.ledger.forgotten;
+    found.places.retain(|place| forgotten.get(&place.info.operator).is_none_or(|up_to| place.info.time > *up_to));
+    found.fall_back()?;
+    found.note_chunks();
+    for report in &found.reports {
+        tracing::error!("checkpoint {}: {report}", storage.place());
+    }
+    Ok(Some(found))
+}
+
+/// Reads the newest batch log.
+fn read_ledger(storage: &dyn Storage, consent: bool, reports: &mut Vec<String>) -> Result<Option<Ledger>> {
+    let logs = logs(storage)?;
+    let mut first_error = None;
+    for log in logs {
+        match read_log(storage, log, consent, reports) {
+            Ok(ledger) => {
+                if let Some(error) = first_error {
+                    reports.push(format!("{error}; going on from {}", log.name()));
+                }
+                return Ok(Some(ledger));
+            }
+            Err(error) if consent => first_error = first_error.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    first_error.map_or(Ok(None), Err)
+}
+
+/// The segments of batch logs, newest first. The first is what counts; it may be missing.
+fn logs(storage: &dyn Storage) -> Result<Vec<FileId>> {
+    let files = files(storage)?;
+    let of = |kind| files.iter().map(|(file, _)| *file).filter(move |file| file.kind == kind);
+    let mut logs: BTreeSet<FileId> = of(FileKind::Batches).collect();
+    for alive in of(FileKind::Alive) {
+        // A heart that cannot be read tells nothing: then the names have to do.
+        if let Ok(Heart { segment: Some(segment), .. }) = Heart::read(storage, alive.epoch) {
+            if !logs.iter().any(|log| (log.epoch, log.number) >= (alive.epoch, segment)) {
+                logs.insert(FileId::batches(alive.epoch, segment));
+            }
+        }
+    }
+    Ok(logs.into_iter().rev().collect())
+}
+
+fn read_log(storage: &dyn Storage, log: FileId, consent: bool, reports: &mut Vec<String>) -> Result<Ledger> {
+    let name = log.name();
+    let bytes = storage.read(&name, 0..u64::MAX).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => damaged(format!(
+            "{name} is missing: put it back from a copy, or go on from the one before with \
+             `Checkpoint::start_from_last_good`"
+        )),
+        _ => damaged(format!("{name} cannot be read: {e}")),
+    })?;
+    log.check_head(&bytes)?;
+    let mut ledger = Ledger::default();
+    let mut at = FILE_HEAD;
+    while at < bytes.len() as u64 {
+        let Some(body) = open_frame(log, at, &bytes[at as usize..]) else {
+            let left = bytes.len() as u64 - at;
+            if at > FILE_HEAD && !was_synced(log, at, &bytes) {
+                reports.push(format!("{name} at byte {at}: the last {left} bytes were never complete, and were cut"));
+                break;
+            }
+            if at > FILE_HEAD && consent {
+                reports.push(format!("{name} at byte {at}: damaged; the {left} bytes from there on are left out"));
+                break;
+            }
+            let message = format!(
+                "{name} at byte {at}: a frame is damaged: put the file back from a copy, or go on from the last good place \
+                 before it with `Checkpoint::start_from_last_good`"
+            );
+            return Err(damaged(message));
+        };
+        apply(&mut ledger, body).map_err(|error| error.within(format!("{name} at byte {at}")))?;
+        at += FRAME_HEAD + body.len() as u64;
+    }
+    if ledger.manifest.is_none() {
+        return Err(damaged(format!("{name} at byte {FILE_HEAD}: the file ends before the manifest")));
+    }
+    Ok(ledger)
+}
+
+fn apply(ledger: &mut Ledger, body: &[u8]) -> Result<()> {
+    let mut fields = Fields(body);
+    fields.u64()?;
+    while !fields.is_empty() {
+        ledger.apply(Entry::read(&mut fields)?);
+    }
+    Ok(())
+}
+
+/// Whether a frame behind says that the log was synced beyond this place: then what is there was once complete.
+fn was_synced(log: FileId, at: u64, bytes: &[u8]) -> bool {
+    let says_so = |later: u64| {
+        let body = open_frame(log, later, &bytes[later as usize..]);
+        body.and_then(|body| Fields(body).u64().ok()).is_some_and(|synced| synced > at)
+    };
+    (at + 1..bytes.len() as u64).any(says_so)
+}
+
+/// Finds the chunks of a group and checks them; what is wrong with the group, if it cannot be read to its end.
+fn scan(storage: &dyn Storage, time: Time, group: Group, places: &mut Vec<Place>) -> Result<Option<String>> {
+    let Group { segment, at: begin, length } = group;
+    let name = segment.name();
+    let end = begin.saturating_add(length);
+    let mut window = Window { storage, name: &name, start: 0, bytes: Vec::new(), end };
+    if begin == FILE_HEAD {
+        match window.get(0, FILE_HEAD)? {
+            Some(head) if segment.check_head(head).is_ok() => {}
+            Some(_) => return Ok(Some(format!("{name} at byte 0: the head of the file is damaged"))),
+            None => return Ok(Some(format!("{name} is missing"))),
+        }
+    }
+    let mut at = begin;
+    while at < end {
+        let Some(head) = window.get(at, CHUNK_HEAD)? else { return Ok(Some(format!("{name} ends before byte {end}"))) };
+        let Some((info, frame)) = read_chunk_head(segment, at, head) else {
+            return Ok(Some(format!("{name} at byte {at}: damaged")));
+        };
+        let next = info.at + frame.frame_length();
+        if info.time != time || next > end {
+            return Ok(Some(format!("{name} at byte {at}: a chunk of batch {} does not belong here", info.time)));
+        }
+        let is_whole = window.check(info.at + FRAME_HEAD, frame)?;
+        let damage = (!is_whole).then(|| format!("{name} at byte {}: damaged", info.at));
+        places.push(Place { info, segment, damage });
+        at = next;
+    }
+    Ok(None)
+}
+
+/// Reads a file from its beginning to its end, a piece at a time.
+struct Window<'s> {
+    storage: &'s dyn Storage,
+    name: &'s str,
+    start: u64,
+    bytes: Vec<u8>,
+    /// Nobody asks for what is behind it.
+    end: u64,
+}
+
+impl Window<'_> {
+    /// The bytes at `at`; `None` if the file is missing or ends before.
+    fn get(&mut self, at: u64, length: u64) -> Result<Option<&[u8]>> {
+        let is_in = at >= self.start && at + length <= self.start + self.bytes.len() as u64;
+        if !is_in {
+            let until = (at + length).max((at + READ_BYTES).min(self.end));
+            self.bytes = match self.storage.read(self.name, at..until) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+                bytes => bytes.map_err(|e| unreadable(&e).within(self.name))?,
+            };
+            self.start = at;
+        }
+        let from = (at - self.start) as usize;
+        Ok(self.bytes.get(from..from + length as usize))
+    }
+
+    /// Whether the body of a frame, at `at`, is whole.
+    fn check(&mut self, at: u64, frame: FrameHead) -> Result<bool> {
+        let mut hasher = crc32fast::Hasher::new();
+        let end = at + u64::from(frame.length);
+        let mut next = at;
+        while next < end {
+            let piece = READ_BYTES.min(end - next);
+            let Some(bytes) = self.get(next, piece)? else { return Ok(false) };
+            hasher.update(bytes);
+            next += piece;
+        }
+        Ok(frame.has_checksum(hasher.finalize()))
+    }
+}
+
+/// What a checkpoint holds, to be handed to those who kept it.
+pub(crate) struct Recovered {
+    found: Found,
+    manifest: Manifest,
+    batches: Vec<LoggedBatch>,
+    storage: Arc<dyn Storage>,
+}
+
+impl std::fmt::Debug for Recovered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recovered").field("done_up_to", &self.done_up_to()).finish_non_exhaustive()
+    }
+}
+
+impl Recovered {
+    pub(super) fn new(found: Found, storage: Arc<dyn Storage>) -> Self {
+        let manifest = found.ledger.manifest.clone().expect("a log without a manifest is an error");
+        Recovered { batches: found.ledger.batches(), manifest, found, storage }
+    }
+
+    /// The program that wrote it.
+    pub(crate) fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// All batches that are still kept, in the order of time.
+    pub(crate) fn batches(&self) -> &[LoggedBatch] {
+        &self.batches
+    }
+
+    /// The newest batch that with all before it is done and whose state can be restored; the zero time if there is none.
+    pub(crate) fn done_up_to(&self) -> Time {
+        self.found.ledger.done_up_to().unwrap_or(self.manifest.zero_time)
+    }
+
+    /// What was damaged, and what was done about it.
+    pub(crate) fn reports(&self) -> &[String] {
+        &self.found.reports
+    }
+
+    /// Hands over the chunks of an operator that are needed at [`done_up_to`](Recovered::done_up_to): those of a partition
+    /// in the order of time, those of different partitions at the same time, on two threads. While the number of
+    /// partitions was another one, chunks come before all that were saved after it has changed.
+    pub(crate) fn restore(
+        &self,
+        operator: OperatorId,
+        each: &(dyn Fn(ChunkKind, &Chunk<'_>) -> Result<()> + Sync),
+    ) -> Result<()> {
+        let Some(time) = self.found.ledger.done_up_to() else { return Ok(()) };
+        for class in [Class::State, Class::Batch] {
+            let needed = self.found.needed((operator, class), time);
+            for layout in needed.chunk_by(|a, b| a.info.partitions == b.info.partitions) {
+                let (even, odd): (Vec<&Place>, Vec<&Place>) =
+                    layout.iter().copied().partition(|place| place.info.partition % 2 == 0);
+                let lane = |places: Vec<&Place>| places.into_iter().try_for_each(|place| self.hand_over(place, each));
+                if odd.is_empty() {
+                    lane(even)?;
+                    continue;
+                }
+                let (even, odd) = std::thread::scope(|scope| {
+                    let odd = scope.spawn(|| {
+                        adopt_thread();
+                        guarded(
+                            || lane(odd),
+                            |said| Error::new(ErrorKind::Internal, format!("a restore panicked: {said}")),
+                        )
+                    });
+                    let even = lane(even);
+                    (even, odd.join())
+                });
+                even?;
+                odd.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a restore panicked")))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_over(&self, place: &Place, each: &(dyn Fn(ChunkKind, &Chunk<'_>) -> Result<()> + Sync)) -> Result<()> {
+        let Place { info, segment, .. } = place;
+        let name = segment.name();
+        let range = info.at..info.at + FRAME_HEAD + info.length;
+        let within =
+            |error: Error| error.within(format!("checkpoint {}: {name} at byte {}", self.storage.place(), info.at));
+        let frame = self.storage.read(&name, range).map_err(|e| within(unreadable(&e)))?;
+        let bytes = open_frame(*segment, info.at, &frame)
+            .ok_or_else(|| within(damaged("was damaged since it was read first".to_string())))?;
+        let chunk = Chunk {
+            time: info.time,
+            partition: info.partition as usize,
+            partitions: info.partitions as usize,
+            version: info.version,
+            bytes,
+        };
+        each(info.kind, &chunk).map_err(within)
+    }
+}

@@ -1,0 +1,434 @@
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, select, select_biased};
+
+use super::chunks::put_chunk;
+use super::entry::{Done, Entry, Group, Manifest};
+use super::format::{FILE_HEAD, FileId, FileKind, put_frame, put_u64};
+use super::journal::{Backlog, Command, waiting_bytes};
+use super::ledger::Ledger;
+use super::owner::{HEART_BEAT, Heart, Owner, files};
+use super::settings::{Checkpoint, SyncPolicy};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::OperatorId;
+use crate::storage::Storage;
+use crate::time::{Clock, Time};
+
+/// What is tried again waits this long at first, twice as long each time, and no longer than the last.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
+const LAST_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// How many epochs are remembered for people who look.
+const REMEMBERED_EPOCHS: u64 = 16;
+
+/// A segment of the batch log is rewritten when it is so many times as long as what it has to hold anyway.
+const ROLL_FACTOR: u64 = 4;
+
+/// The needless is looked for after so many batches, or an eighth of those that are known.
+const PRUNE_EVERY: usize = 16;
+
+/// The thread `tidemill-checkpoint`: writes what it is told, all that waits at once.
+pub(super) struct Writer {
+    settings: Checkpoint,
+    storage: Arc<dyn Storage>,
+    owner: Owner,
+    clock: Clock,
+    /// Closed when what cannot be written is not to be tried again.
+    given_up: Receiver<Infallible>,
+    backlog: Arc<Backlog>,
+    ledger: Ledger,
+    log: Option<Tail>,
+    state: Tail,
+    /// The versions of the schemas that chunks are saved under.
+    versions: BTreeMap<OperatorId, u32>,
+    heart: Heart,
+    next_beat: Time,
+    /// When what was written is to be synced, if something is to be.
+    next_sync: Option<Time>,
+    done_since_prune: usize,
+}
+
+/// The end of a log.
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    file: FileId,
+    length: u64,
+    /// What outlives a power cut.
+    synced: u64,
+    /// How long the file was when it was made.
+    began: u64,
+}
+
+/// What is to be written at once.
+#[derive(Default)]
+struct Commit {
+    entries: Vec<Entry>,
+    /// Appends to the state log.
+    state: Vec<(FileId, u64, Vec<u8>)>,
+    replies: Vec<Sender<()>>,
+    then: Vec<Box<dyn FnOnce() + Send>>,
+    bytes: usize,
+}
+
+/// Why the loop goes on to something else.
+enum End {
+    Close(Option<Sender<()>>),
+    Abandon(Sender<()>),
+}
+
+impl Writer {
+    pub(super) fn new(
+        settings: &Checkpoint,
+        owner: Owner,
+        ledger: Ledger,
+        clock: &Clock,
+        given_up: Receiver<Infallible>,
+        backlog: Arc<Backlog>,
+    ) -> Result<Self> {
+        let state = Tail { file: FileId::state(owner.epoch, 0), length: 0, synced: 0, began: 0 };
+        let mut writer = Writer {
+            settings: settings.clone(),
+            storage: Arc::clone(&settings.storage),
+            owner,
+            clock: clock.clone(),
+            given_up,
+            backlog,
+            ledger,
+            log: None,
+            state,
+            versions: BTreeMap::new(),
+            heart: Heart::default(),
+            next_beat: clock.now(),
+            next_sync: None,
+            done_since_prune: 0,
+        };
+        writer.beat();
+        Ok(writer)
+    }
+
+    /// Writes until it is told to end, or nobody is left who could.
+    pub(super) fn run(&mut self, inbox: &Receiver<Command>) -> Result<()> {
+        self.run_to_the_end(inbox).map_err(|error| error.within(format!("checkpoint {}", self.storage.place())))
+    }
+
+    fn run_to_the_end(&mut self, inbox: &Receiver<Command>) -> Result<()> {
+        loop {
+            let wake = self.next_sync.map_or(self.next_beat, |sync| sync.min(self.next_beat));
+            let first = select! {
+                recv(inbox) -> command => Some(command.ok()),
+                recv(self.clock.alarm(wake)) -> _ => None,
+            };
+            let now = self.clock.now();
+            if now >= self.next_beat {
+                self.beat();
+            }
+            let mut commit = Commit::default();
+            let mut end = None;
+            match first {
+                Some(Some(first)) => {
+                    for command in std::iter::once(first).chain(inbox.try_iter()) {
+                        end = self.take(command, &mut commit)?;
+                        if end.is_some() {
+                            break;
+                        }
+                    }
+                }
+                Some(None) => end = Some(End::Close(None)),
+                None => {}
+            }
+            if let Some(End::Abandon(reply)) = end {
+                // Nobody may be waiting any more.
+                let _ = reply.send(());
+                return Ok(());
+            }
+            self.commit(commit)?;
+            if self.next_sync.is_some_and(|sync| now >= sync) {
+                self.sync_all()?;
+            }
+            if let Some(End::Close(reply)) = end {
+                self.sync_all()?;
+                if let Some(reply) = reply {
+                    let _ = reply.send(());
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    /// Adds what a command asks for to what is to be written.
+    fn take(&mut self, command: Command, commit: &mut Commit) -> Result<Option<End>> {
+        match command {
+            Command::Begin { manifest, reply } => {
+                self.begin(manifest)?;
+                commit.replies.push(reply);
+            }
+            Command::Planned { time, inputs, reply } => {
+                commit.entries.push(Entry::Planned { time, inputs });
+                commit.replies.push(reply);
+            }
+            Command::OutputEnded { time, operator, failure } => {
+                commit.entries.push(Entry::OutputEnded { time, operator, failure });
+            }
+            Command::Settled { time, chunks, plans_from, then } => {
+                commit.bytes += waiting_bytes(&chunks);
+                let group = if chunks.is_empty() { None } else { Some(self.add_group(time, &chunks, commit)?) };
+                commit.entries.push(Entry::Done(Done { time, plans_from, group }));
+                commit.then.push(then);
+                self.done_since_prune += 1;
+            }
+            Command::Close { reply } => return Ok(Some(End::Close(Some(reply)))),
+            Command::Abandon { reply } => return Ok(Some(End::Abandon(reply))),
+        }
+        Ok(None)
+    }
+
+    /// Puts the chunks of a batch at the end of the state log.
+    fn add_group(&mut self, time: Time, chunks: &[crate::state::StateChunk], commit: &mut Commit) -> Result<Group> {
+        if self.state.length >= self.settings.state_segment_bytes {
+            let file = FileId { number: self.state.file.number + 1, ..self.state.file };
+            self.state = Tail { file, length: 0, synced: 0, began: 0 };
+        }
+        let segment = self.state.file;
+        let is_same = commit.state.last().is_some_and(|(file, _, _)| *file == segment);
+        if !is_same {
+            commit.state.push((segment, self.state.length, Vec::new()));
+        }
+        let Some((_, _, bytes)) = commit.state.last_mut() else { unreachable!("one was pushed") };
+        let begin = bytes.len();
+        let mut at = self.state.length;
+        if at == 0 {
+            bytes.extend(segment.head());
+            at = FILE_HEAD;
+        }
+        let mut group = Group { segment, at, length: 0 };
+        let mut infos = Vec::with_capacity(chunks.len());
+        for chunk in chunks {
+            let version = self.versions.get(&chunk.operator).copied().unwrap_or(1);
+            let before = bytes.len();
+            infos.push(put_chunk(segment, at, (time, version), chunk, bytes)?);
+            at += (bytes.len() - before) as u64;
+        }
+        group.length = at - group.at;
+        self.state.length += (bytes.len() - begin) as u64;
+        self.ledger.note_chunks(segment, time, &infos);
+        Ok(group)
+    }
+
+    /// Writes all of it: what operators keep first, then the log that says where it is.
+    fn commit(&mut self, commit: Commit) -> Result<()> {
+        let Commit { entries, state, replies, then, bytes } = commit;
+        for (segment, at, bytes) in state {
+            self.append(segment, at, &bytes)?;
+        }
+        self.backlog.leave(bytes);
+        if !entries.is_empty() {
+            self.log(entries)?;
+        }
+        for reply in replies {
+            // Nobody may be waiting any more.
+            let _ = reply.send(());
+        }
+        for then in then {
+            then();
+        }
+        self.clean()
+    }
+
+    /// Appends entries to the batch log, as one frame.
+    fn log(&mut self, entries: Vec<Entry>) -> Result<()> {
+        let Some(mut log) = self.log else {
+            return Err(Error::new(ErrorKind::Internal, "a batch was written before the journal has begun"));
+        };
+        let mut frame = Vec::new();
+        put_frame(log.file, log.length, &record(self.synced_for_record(log), &entries), &mut frame)?;
+        self.append(log.file, log.length, &frame)?;
+        log.length += frame.len() as u64;
+        if self.settings.sync == SyncPolicy::EveryBatch {
+            log.synced = log.length;
+        }
+        self.log = Some(log);
+        entries.into_iter().for_each(|entry| self.ledger.apply(entry));
+        Ok(())
+    }
+
+    /// Up to where a frame says that the log is whole: damage before that is damage, and damage behind it a power cut.
+    fn synced_for_record(&self, log: Tail) -> u64 {
+        match self.settings.sync {
+            SyncPolicy::Every(_) => log.synced,
+            SyncPolicy::EveryBatch | SyncPolicy::Never => log.length,
+        }
+    }
+
+    fn append(&mut self, file: FileId, at: u64, bytes: &[u8]) -> Result<()> {
+        let name = file.name();
+        let sync = self.settings.sync == SyncPolicy::EveryBatch;
+        self.persist(&format!("{name} at byte {at}"), |storage| {
+            storage.append(&name, at, bytes)?;
+            if sync { storage.sync(&name) } else { Ok(()) }
+        })?;
+        if let SyncPolicy::Every(interval) = self.settings.sync {
+            self.next_sync.get_or_insert(self.clock.now() + interval);
+        }
+        Ok(())
+    }
+
+    /// Has all that was written outlive a power cut.
+    fn sync_all(&mut self) -> Result<()> {
+        self.next_sync = None;
+        if self.settings.sync == SyncPolicy::EveryBatch {
+            return Ok(());
+        }
+        if self.state.length > self.state.synced {
+            let name = self.state.file.name();
+            self.persist(&name, |storage| storage.sync(&name))?;
+            self.state.synced = self.state.length;
+        }
+        if let Some(mut log) = self.log {
+            let name = log.file.name();
+            self.persist(&name, |storage| storage.sync(&name))?;
+            log.synced = log.length;
+            self.log = Some(log);
+        }
+        Ok(())
+    }
+
+    /// Does something to the storage, again and again until it works or has failed for too long.
+    fn persist(&self, what: &str, mut act: impl FnMut(&dyn Storage) -> io::Result<()>) -> Result<()> {
+        let began = self.clock.now();
+        let mut back_off = FIRST_BACK_OFF;
+        loop {
+            let mut attempt = || match Owner::fenced(&*self.storage, self.owner.epoch)? {
+                Some(fenced) => Ok(Some(fenced)),
+                None => act(&*self.storage).map(|()| None),
+            };
+            let error = match attempt() {
+                Ok(None) => return Ok(()),
+                Ok(Some(fenced)) => return Err(fenced),
+                Err(error) => error,
+            };
+            let failed = self.clock.now() - began;
+            let mut is_over = failed >= self.settings.max_outage;
+            if !is_over {
+                tracing::warn!("checkpoint {}: {what} cannot be written, trying again: {error}", self.storage.place());
+                let wait = back_off.min(self.settings.max_outage - failed);
+                is_over = select_biased! {
+                    recv(self.given_up) -> _ => true,
+                    recv(self.clock.alarm(self.clock.now() + wait)) -> _ => false,
+                };
+                back_off = LAST_BACK_OFF.min(2 * back_off);
+            }
+            if is_over {
+                let message = format!(
+                    "{what} could not be written for {failed:?}: {error}; what was written before is whole: make room or \
+                     mend the storage, and start again"
+                );
+                return Err(Error::new(ErrorKind::Checkpoint, message).caused_by(error));
+            }
+        }
+    }
+
+    /// Begins this epoch: writes what was found, and from here on the program's part.
+    fn begin(&mut self, manifest: Manifest) -> Result<()> {
+        let schemas = manifest.operators.iter().filter_map(|saved| Some((saved.id, saved.schema.as_ref()?.version)));
+        self.versions = schemas.collect();
+        self.ledger.keep_spans_of(&manifest);
+        self.ledger.apply(Entry::Manifest(manifest));
+        self.roll()?;
+        self.remove_orphans()
+    }
+
+    /// Writes all that the log has to hold to a new segment.
+    fn roll(&mut self) -> Result<()> {
+        let number = self.log.map_or(0, |log| log.file.number + 1);
+        let file = FileId::batches(self.owner.epoch, number);
+        let bytes = file.whole(&record(0, &self.ledger.entries()))?;
+        let durable = self.settings.sync != SyncPolicy::Never;
+        let name = file.name();
+        self.persist(&name, |storage| storage.write_atomically(&name, &bytes, durable))?;
+        let length = bytes.len() as u64;
+        self.log = Some(Tail { file, length, synced: length, began: length });
+        self.heart.segment = Some(number);
+        let (alive, heart) = (FileId::alive(self.owner.epoch).name(), self.heart.bytes(self.owner.epoch)?);
+        self.persist(&alive, |storage| storage.write_atomically(&alive, &heart, durable))?;
+        self.remove_old_logs()
+    }
+
+    /// Lets go of what is needless.
+    fn clean(&mut self) -> Result<()> {
+        if self.done_since_prune >= PRUNE_EVERY.max(self.ledger.done.len() / 8) {
+            self.done_since_prune = 0;
+            let mut dead = self.ledger.prune(self.settings.generations);
+            dead.retain(|segment| *segment != self.state.file);
+            if !dead.is_empty() {
+                // What is gone is never looked for: that it goes is on the disk before it does.
+                self.log(vec![Entry::Dropped(dead.clone())])?;
+                self.remove(dead)?;
+            }
+        }
+        match self.log {
+            Some(log) if log.length >= self.settings.batch_segment_bytes.max(ROLL_FACTOR * log.began) => self.roll(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes all segments of batch logs but the newest and the one before.
+    fn remove_old_logs(&self) -> Result<()> {
+        let mut logs: Vec<FileId> = self.files(FileKind::Batches)?;
+        logs.sort_unstable();
+        logs.truncate(logs.len().saturating_sub(2));
+        self.remove(logs)
+    }
+
+    /// Removes what predecessors have left.
+    fn remove_orphans(&self) -> Result<()> {
+        let mut orphans = self.files(FileKind::State)?;
+        orphans.retain(|file| !self.ledger.segments.contains_key(file));
+        let is_forgotten = |file: &FileId| file.epoch + REMEMBERED_EPOCHS <= self.owner.epoch;
+        // A fenced owner sees that its own epoch is gone: from the oldest on.
+        for kind in [FileKind::Alive, FileKind::Epoch] {
+            let mut old: Vec<FileId> = self.files(kind)?.into_iter().filter(is_forgotten).collect();
+            old.sort_unstable();
+            orphans.extend(old);
+        }
+        self.remove(orphans)
+    }
+
+    fn files(&self, kind: FileKind) -> Result<Vec<FileId>> {
+        let files = files(&*self.storage)?;
+        Ok(files.into_iter().map(|(file, _)| file).filter(|file| file.kind == kind).collect())
+    }
+
+    fn remove(&self, files: Vec<FileId>) -> Result<()> {
+        for file in files {
+            let name = file.name();
+            self.persist(&name, |storage| storage.remove(&name))?;
+        }
+        Ok(())
+    }
+
+    /// Shows that this process lives. If it cannot be shown, another one may take over, and this one will notice.
+    fn beat(&mut self) {
+        self.next_beat = self.clock.now() + HEART_BEAT;
+        self.heart.beats += 1;
+        let epoch = self.owner.epoch;
+        let beaten = self
+            .heart
+            .bytes(epoch)
+            .and_then(|heart| Ok(self.storage.write_atomically(&FileId::alive(epoch).name(), &heart, false)?));
+        if let Err(error) = beaten {
+            tracing::warn!("checkpoint {}: the heart of this process cannot be written: {error}", self.storage.place());
+        }
+    }
+}
+
+/// The body of a frame of the batch log.
+fn record(synced: u64, entries: &[Entry]) -> Vec<u8> {
+    let mut body = Vec::new();
+    put_u64(&mut body, synced);
+    entries.iter().for_each(|entry| entry.put(&mut body));
+    body
+}

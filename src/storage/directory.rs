@@ -1,0 +1,135 @@
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::PathBuf;
+
+use super::lock::{is_locked, try_lock};
+use super::{Storage, StorageClaim, hidden, sync_directory};
+
+/// A directory of this machine. It is made when the first file is.
+#[derive(Clone, Debug)]
+pub(crate) struct LocalDirectory(PathBuf);
+
+impl LocalDirectory {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        LocalDirectory(path)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Writes a file under a name that nobody else writes at the same time.
+    fn write_draft(&self, name: &str, content: &[u8], durable: bool) -> io::Result<(PathBuf, File)> {
+        fs::create_dir_all(&self.0)?;
+        let unique = RandomState::new().build_hasher().finish();
+        let draft = self.file(&hidden(name.as_ref(), &format!("{unique:016x}.tmp")).to_string_lossy());
+        let mut file = File::create(&draft)?;
+        file.write_all(content)?;
+        if durable {
+            file.sync_all()?;
+        }
+        Ok((draft, file))
+    }
+}
+
+impl Storage for LocalDirectory {
+    fn place(&self) -> String {
+        self.0.display().to_string()
+    }
+
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        let entries = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            let metadata = match entry.metadata() {
+                // Removed since.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
+            if let (true, Some(name)) = (metadata.is_file(), entry.file_name().to_str()) {
+                files.push((name.to_string(), metadata.len()));
+            }
+        }
+        Ok(files)
+    }
+
+    fn exists(&self, name: &str) -> io::Result<bool> {
+        self.file(name).try_exists()
+    }
+
+    fn read(&self, name: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let mut file = File::open(self.file(name))?;
+        let length = file.metadata()?.len();
+        let end = range.end.min(length);
+        let Some(wanted) = end.checked_sub(range.start) else { return Ok(Vec::new()) };
+        file.seek(SeekFrom::Start(range.start))?;
+        let mut bytes = Vec::with_capacity(usize::try_from(wanted).map_err(io::Error::other)?);
+        file.take(wanted).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn claim(&self, name: &str, content: &[u8]) -> io::Result<Option<StorageClaim>> {
+        // The lock is on the file and not on its name: with the name it appears complete and locked.
+        let (draft, file) = self.write_draft(name, content, true)?;
+        try_lock(&file)?;
+        let linked = fs::hard_link(&draft, self.file(name));
+        fs::remove_file(&draft)?;
+        match linked {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+            linked => linked?,
+        }
+        sync_directory(&self.0)?;
+        Ok(Some(StorageClaim::new(file)))
+    }
+
+    fn is_held(&self, name: &str) -> io::Result<Option<bool>> {
+        is_locked(&File::open(self.file(name))?)
+    }
+
+    fn append(&self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let path = self.file(name);
+        let mut file = match OpenOptions::new().write(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && at == 0 => {
+                fs::create_dir_all(&self.0)?;
+                let file = File::create(&path)?;
+                sync_directory(&self.0)?;
+                file
+            }
+            file => file?,
+        };
+        let length = file.metadata()?.len();
+        if length < at {
+            let message = format!("{} ends at {length}, before {at}", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        if length > at {
+            file.set_len(at)?;
+        }
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(bytes)
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        // Its name was synced when it was created.
+        File::open(self.file(name))?.sync_data()
+    }
+
+    fn write_atomically(&self, name: &str, content: &[u8], durable: bool) -> io::Result<()> {
+        let (draft, _) = self.write_draft(name, content, durable)?;
+        fs::rename(draft, self.file(name))?;
+        if durable { sync_directory(&self.0) } else { Ok(()) }
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.file(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+}
