@@ -13,6 +13,7 @@ mod reader;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod writer;
 
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub(crate) use entry::{LoggedBatch, LoggedInput, Manifest, Role, SavedOperator, 
 pub(crate) use journal::{Journal, Ticket};
 pub(crate) use reader::Recovered;
 pub use settings::{Checkpoint, SyncPolicy};
+pub use upgrade::Upgrade;
+pub(crate) use upgrade::{Program, compare};
 
 /// Becomes the owner of a checkpoint, which takes until another process lets go of it if this one is a standby, and
 /// reads what is there. Nothing of it is changed before [`Journal::begin`].

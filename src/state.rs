@@ -1,11 +1,16 @@
 //! What operators keep from batch to batch, and how a checkpoint sees it: as chunks of bytes that only the operator
 //! understands. Knows nothing of streams, of batches but their times, or of where chunks go.
 
+mod entries;
+mod migrations;
 pub(crate) mod shape;
 
 use crate::error::Result;
 use crate::id::OperatorId;
 use crate::time::Time;
+
+pub(crate) use entries::{Entries, read_entries, read_entries_with};
+pub(crate) use migrations::Migrations;
 
 /// What an operator keeps from batch to batch, partition by partition.
 ///
@@ -14,6 +19,11 @@ use crate::time::Time;
 pub(crate) trait Durable: Send + Sync {
     /// What is kept, to be compared with what a checkpoint has.
     fn schema(&self) -> Schema;
+
+    /// The older versions of the states that can be taken back, with the shapes of their types.
+    fn migrations(&self) -> Vec<(u32, String)> {
+        Vec::new()
+    }
 
     /// In how many partitions it lies.
     fn partitions(&self) -> usize;
