@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::{Accumulator, Broadcast, MemoryStore, PoolExecutor, Runtime};
 use crate::input::{Source, SourceContext, cut};
 use crate::listener::{Event, Listener, ListenerBus};
-use crate::scheduler::{Scheduler, Settings, State, Status, Stop, Surroundings};
+use crate::scheduler::{OutputFailure, Scheduler, Settings, State, Status, Stop, Surroundings};
 use crate::time::{Clock, Time};
 
 /// The entry to everything: inputs are made from it, it starts the graph that they and their streams form, and stops
@@ -306,7 +306,7 @@ impl StreamingContext {
             rates.start(Arc::clone(&on_error))?;
         }
         let common = self.source_context();
-        let inputs = |stream, name: &str| {
+        let inputs = |stream, _, name: &str| {
             let context = common.of_input(stream, name);
             let (Some(backpressure), Some(rates)) = (&self.config.backpressure, &self.rates) else {
                 return Ok(context);
@@ -320,6 +320,7 @@ impl StreamingContext {
             remember: self.config.remember,
             concurrent_jobs: self.config.concurrent_jobs,
             max_queued_batches: self.config.max_queued_batches,
+            outputs: self.config.outputs,
         };
         let with = Surroundings {
             clock: clock.clone(),
@@ -499,6 +500,62 @@ impl StreamingContextBuilder {
     /// their input decided, when there is room; listeners are told.
     pub fn max_queued_batches(mut self, batches: usize) -> Self {
         self.config.max_queued_batches = batches;
+        self
+    }
+
+    /// How often an output operation of a batch is tried before it has failed; by default 1. The whole operation runs
+    /// again, on the same records: an output that is not idempotent may show what it had done before.
+    ///
+    /// Between attempts the job thread waits, as [`output_backoff`](StreamingContextBuilder::output_backoff) says, and
+    /// with it the outputs and batches behind. [`Stop::Now`] and errors end the wait: the output then counts as dropped,
+    /// and its input comes again. [`Stop::Gracefully`] waits for it, up to its deadline.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// use std::time::Duration;
+    /// use tidemill::prelude::*;
+    ///
+    /// let context = StreamingContext::builder("stubborn")
+    ///     .batch_interval(Duration::from_millis(10))
+    ///     .output_attempts(3)
+    ///     .output_backoff(Duration::from_millis(1), Duration::from_millis(10))
+    ///     .build()?;
+    /// let numbers = QueueSource::one_at_a_time();
+    /// numbers.push([1, 2, 3]);
+    /// let (calls, (send, sums)) = (AtomicU32::new(0), std::sync::mpsc::channel());
+    /// context.input(numbers).foreach_batch(move |numbers, _| {
+    ///     if calls.fetch_add(1, Ordering::Relaxed) < 2 {
+    ///         return Err(Error::user("the database is away"));
+    ///     }
+    ///     send.send(numbers.sum()?).map_err(Error::user)
+    /// });
+    /// context.start()?;
+    /// assert_eq!(sums.recv()?, 6);
+    /// context.stop(Stop::Now)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn output_attempts(mut self, attempts: u32) -> Self {
+        self.config.outputs.attempts = attempts;
+        self
+    }
+
+    /// How long an output waits before it is tried again: `first`, then twice as long each time, and `most` at most. By
+    /// default 100 ms and 10 s.
+    pub fn output_backoff(mut self, first: Duration, most: Duration) -> Self {
+        self.config.outputs.backoff = (first, most);
+        self
+    }
+
+    /// What follows when the last attempt of an output has failed; by default [`OutputFailure::Stop`].
+    ///
+    /// With [`OutputFailure::Continue`] the batch counts as ended, though not everything came of it: listeners see it in
+    /// [`OutputInfo::failure`](crate::OutputInfo::failure), and [`stop`](StreamingContext::stop) returns no error for
+    /// it. **Without a checkpoint the offsets of the batch are committed**, as in Spark, and what the output should have
+    /// had is lost to it. An error of the engine itself, of an input or of state still stops the context.
+    pub fn on_output_failure(mut self, then: OutputFailure) -> Self {
+        self.config.outputs.on_failure = then;
         self
     }
 

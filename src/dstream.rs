@@ -33,6 +33,7 @@ use crate::time::{Interval, Time, is_multiple};
 
 pub use foreach::Batch;
 pub(crate) use graph::{DStreamGraph, GraphBuilder, Planned, Settle};
+pub(crate) use input::PlannedInput;
 pub(crate) use job::Job;
 use name::Mark;
 use node::{AnyNode, Edge, Member, Node};

@@ -100,7 +100,7 @@ pub use exec::{Accumulator, Broadcast};
 pub use id::StreamId;
 pub use input::{Claim, InputBatch, QueueSource, Source, SourceContext};
 pub use listener::{BatchInfo, Event, InputInfo, Listener, OutputInfo};
-pub use scheduler::{State, Stop};
+pub use scheduler::{OutputFailure, State, Stop};
 pub use storage::{Storage, StorageClaim};
 pub use tidemill_macros::pipeline;
 pub use time::{Clock, Interval, ManualClock, Time};

@@ -9,6 +9,7 @@
 //!
 //! The generator owns the graph and the books of all batches; everybody else sends it events.
 
+mod attempts;
 mod batches;
 mod generator;
 mod status;
@@ -27,6 +28,8 @@ use crate::input::ContextOf;
 use crate::listener::{Event, ListenerBus};
 use crate::time::{Clock, Time};
 
+pub use attempts::OutputFailure;
+pub(crate) use attempts::OutputPolicy;
 use generator::{Generator, GeneratorEvent};
 pub use status::State;
 pub(crate) use status::Status;
@@ -38,6 +41,7 @@ pub(crate) struct Settings {
     pub(crate) remember: Duration,
     pub(crate) concurrent_jobs: usize,
     pub(crate) max_queued_batches: usize,
+    pub(crate) outputs: OutputPolicy,
 }
 
 /// How a context ends.
@@ -66,6 +70,7 @@ impl fmt::Debug for Scheduler {
 }
 
 /// What the scheduler works with.
+#[derive(Clone)]
 pub(crate) struct Surroundings {
     pub(crate) clock: Clock,
     pub(crate) bus: Arc<ListenerBus>,
@@ -96,7 +101,7 @@ impl Scheduler {
         let (jobs, queue) = unbounded();
         let mut workers = Vec::new();
         for number in 0..settings.concurrent_jobs {
-            match workers::spawn(number, queue.clone(), events.clone(), with) {
+            match workers::spawn(number, queue.clone(), events.clone(), settings.outputs, with) {
                 Ok(worker) => workers.push(worker),
                 Err(error) => {
                     // The others end when nobody can send them a job any more.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 
 use super::foreach::Output;
-use super::input::AnyInput;
+use super::input::{AnyInput, PlannedInput};
 use super::job::Job;
 use super::node::{AnyNode, Edge, Life, Member, Saving};
 use super::planning::Planning;
@@ -17,7 +17,6 @@ use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::Runtime;
 use crate::id::{OperatorId, Origin, StreamId};
 use crate::input::ContextOf;
-use crate::listener::InputInfo;
 use crate::state::StateChunk;
 use crate::time::Time;
 
@@ -205,6 +204,10 @@ pub(crate) struct DStreamGraph {
     nodes: Vec<Arc<dyn AnyNode>>,
     /// Where each node is in the list.
     places: AHashMap<usize, usize>,
+    /// What each node is found by in a checkpoint.
+    ids: Vec<OperatorId>,
+    /// As `ids`, of the outputs.
+    output_ids: Vec<OperatorId>,
     /// The inputs that outputs are made of, in the order in which the program made them.
     inputs: Vec<InputNode>,
     /// The nodes that keep something from batch to batch, parents before children.
@@ -216,7 +219,7 @@ pub(crate) struct DStreamGraph {
 /// What a batch consists of.
 pub(crate) struct Planned {
     pub(crate) jobs: Vec<Job>,
-    pub(crate) inputs: Vec<InputInfo>,
+    pub(crate) inputs: Vec<PlannedInput>,
     /// Comes after all jobs. `None` if no operator keeps anything.
     pub(crate) settle: Option<Settle>,
 }
@@ -257,24 +260,17 @@ impl DStreamGraph {
         }
         let inputs = inputs.iter().filter(|(_, node)| places.contains_key(&address(node))).cloned().collect();
         let durable = nodes.iter().filter(|node| node.durable().is_some()).cloned().collect();
-        DStreamGraph { outputs: outputs.to_vec(), nodes, places, inputs, durable, planning, zero_time: Time::ZERO }
+        let (ids, output_ids) = identify(outputs, &nodes, &places);
+        let (outputs, zero_time) = (outputs.to_vec(), Time::ZERO);
+        DStreamGraph { outputs, nodes, places, ids, output_ids, inputs, durable, planning, zero_time }
     }
 
     /// Says when time begins, and lets every stream know what it has to remember.
     pub(crate) fn begin(&mut self, zero_time: Time, remember: Duration) {
         self.zero_time = zero_time;
-        let DStreamGraph { outputs, nodes, places, .. } = &*self;
+        let DStreamGraph { outputs, nodes, places, ids, .. } = &*self;
         let needs = needs(outputs, nodes, places, remember);
-        let mut equals: BTreeMap<OperatorId, u32> = BTreeMap::new();
-        for (node, needs) in nodes.iter().zip(&needs) {
-            let parents: Vec<_> = node.parents().iter().filter_map(|edge| edge.node.operator_id()).collect();
-            let id = |place| match node.names().lasting() {
-                Some(name) => OperatorId::of_name(name, place),
-                None => OperatorId::derive(node.operator_name(), &parents, place),
-            };
-            let place = equals.entry(id(0)).or_default();
-            let operator = id(*place);
-            *place += 1;
+        for ((node, &operator), needs) in nodes.iter().zip(ids).zip(&needs) {
             node.set_life(Life {
                 zero_time,
                 remember: needs.remember,
@@ -285,7 +281,21 @@ impl DStreamGraph {
     }
 
     pub(crate) fn start_inputs(&self, context_of: ContextOf) -> Result<()> {
-        self.inputs.iter().try_for_each(|(input, _)| input.start(context_of))
+        self.inputs.iter().try_for_each(|(input, leaf)| input.start(self.id_of(leaf), context_of))
+    }
+
+    /// The inputs, each with what its leaf is found by in a checkpoint.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = (OperatorId, &dyn AnyInput)> {
+        self.inputs.iter().map(|(input, leaf)| (self.id_of(leaf), &**input))
+    }
+
+    fn id_of(&self, node: &Arc<dyn AnyNode>) -> OperatorId {
+        self.ids[self.places[&address(node)]]
+    }
+
+    /// What an output is found by in a checkpoint.
+    pub(crate) fn output_id(&self, output: usize) -> OperatorId {
+        self.output_ids[output]
     }
 
     /// Lets every input go, also after one has failed to, and returns the first error.
@@ -359,6 +369,35 @@ fn visit(node: &Arc<dyn AnyNode>, nodes: &mut Vec<Arc<dyn AnyNode>>, places: &mu
     }
     places.insert(address(node), nodes.len());
     nodes.push(Arc::clone(node));
+}
+
+/// Derives what nodes and outputs are found by: their name, or what they are and what they read; and their place among
+/// equals.
+fn identify(
+    outputs: &[Arc<dyn Output>],
+    nodes: &[Arc<dyn AnyNode>],
+    places: &AHashMap<usize, usize>,
+) -> (Vec<OperatorId>, Vec<OperatorId>) {
+    let mut equals: BTreeMap<OperatorId, u32> = BTreeMap::new();
+    let mut among_equals = |id: &dyn Fn(u32) -> OperatorId| {
+        let place = equals.entry(id(0)).or_default();
+        *place += 1;
+        id(*place - 1)
+    };
+    let mut ids: Vec<OperatorId> = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        let reads: Vec<_> = node.parents().iter().map(|edge| ids[places[&address(&edge.node)]]).collect();
+        ids.push(match node.names().lasting() {
+            Some(name) => among_equals(&|place| OperatorId::of_name(name, place)),
+            None => among_equals(&|place| OperatorId::derive(node.operator_name(), &reads, place)),
+        });
+    }
+    let of_output = |output: &Arc<dyn Output>| {
+        let reads = [ids[places[&address(&output.edge().node)]]];
+        among_equals(&|place| OperatorId::derive(output.name(), &reads, place))
+    };
+    let of_outputs = outputs.iter().map(of_output).collect();
+    (ids, of_outputs)
 }
 
 /// Goes from the outputs to the inputs and adds up for how long each batch is needed, and at least `remember`.

@@ -64,10 +64,13 @@ enum Broken {
 
 /// Takes an outcome apart: an error gets the names of the part and the batch.
 fn part_ended(outcome: JobOutcome, batch: Time, part: impl FnOnce() -> String) -> (Option<Broken>, Result<()>) {
+    let named = |error: Error| error.within(part()).within(format!("batch {batch}"));
     match outcome {
         JobOutcome::Done => (None, Ok(())),
-        JobOutcome::Dropped => (Some(Broken::Dropped), Ok(())),
-        JobOutcome::Failed(error) => (Some(Broken::Failed), Err(error.within(part()).within(format!("batch {batch}")))),
+        JobOutcome::Dropped(None) => (Some(Broken::Dropped), Ok(())),
+        JobOutcome::Dropped(Some(error)) => (Some(Broken::Dropped), Err(named(error))),
+        JobOutcome::GivenUp(error) => (None, Err(named(error))),
+        JobOutcome::Failed(error) => (Some(Broken::Failed), Err(named(error))),
     }
 }
 
@@ -180,6 +183,7 @@ impl Generator {
             )
         })?;
         let outputs = jobs.iter().map(|job| OutputInfo::new(time, job.output, graph.output_name(job.output)));
+        let inputs = inputs.into_iter().filter_map(|input| input.info).collect();
         let info = BatchInfo::new(time, inputs, planned, self.clock.now(), outputs.collect());
         self.bus.post(Event::BatchSubmitted(info.clone()));
         let parts = jobs.len() + usize::from(settle.is_some());
@@ -217,6 +221,14 @@ impl Generator {
             info.failure = failure.as_ref().err().map(Error::to_string);
             self.bus.post(Event::OutputCompleted(info.clone()));
         }
+        let failure = match failure {
+            // The program goes on, or stops for another reason.
+            Err(error) if failed != Some(Broken::Failed) => {
+                tracing::error!(%error, "an output failed");
+                Ok(())
+            }
+            failure => failure,
+        };
         self.close_part(batch, at, failed, failure)
     }
 
