@@ -32,7 +32,7 @@ use crate::state::Durable;
 use crate::time::{Interval, Time, is_multiple};
 
 pub use foreach::Batch;
-pub(crate) use graph::{DStreamGraph, GraphBuilder, Planned, Settle};
+pub(crate) use graph::{DStreamGraph, GraphBuilder, LastingKind, Planned, Settle};
 pub(crate) use input::PlannedInput;
 pub(crate) use job::Job;
 use name::Mark;

@@ -12,6 +12,7 @@
 mod attempts;
 mod batches;
 mod generator;
+mod program;
 mod status;
 mod workers;
 
@@ -31,6 +32,7 @@ use crate::time::{Clock, Time};
 pub use attempts::OutputFailure;
 pub(crate) use attempts::OutputPolicy;
 use generator::{Generator, GeneratorEvent};
+pub(crate) use program::describe;
 pub use status::State;
 pub(crate) use status::Status;
 

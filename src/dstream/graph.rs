@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::Runtime;
 use crate::id::{OperatorId, Origin, StreamId};
 use crate::input::ContextOf;
-use crate::state::StateChunk;
+use crate::state::{Durable, StateChunk};
 use crate::time::Time;
 
 /// An input and its leaf in the graph.
@@ -224,6 +224,21 @@ pub(crate) struct Planned {
     pub(crate) settle: Option<Settle>,
 }
 
+/// An operator that a checkpoint has something of.
+pub(crate) struct LastingOperator {
+    pub(crate) id: OperatorId,
+    /// No other has this name, unless the program gave it to two.
+    pub(crate) name: String,
+    pub(crate) site: String,
+    pub(crate) kind: LastingKind,
+}
+
+pub(crate) enum LastingKind {
+    Input,
+    Durable(Arc<dyn Durable>),
+    Output,
+}
+
 /// The end of a batch: brings all that operators keep up to it, as far as no output has.
 pub(crate) struct Settle {
     time: Time,
@@ -287,6 +302,33 @@ impl DStreamGraph {
     /// The inputs, each with what its leaf is found by in a checkpoint.
     pub(crate) fn inputs(&self) -> impl Iterator<Item = (OperatorId, &dyn AnyInput)> {
         self.inputs.iter().map(|(input, leaf)| (self.id_of(leaf), &**input))
+    }
+
+    /// What a checkpoint has to do with: inputs, operators that keep something, and outputs.
+    pub(crate) fn lasting_operators(&self) -> Vec<LastingOperator> {
+        let of_node = |node: &Arc<dyn AnyNode>, durable: Option<Arc<dyn Durable>>| {
+            let (id, site) = (self.id_of(node), node.site());
+            // Without a name, what tells it from others of its method.
+            let name = node.names().lasting().map_or_else(|| unnamed(node.operator_name(), id), str::to_string);
+            let kind = durable.map_or(LastingKind::Input, LastingKind::Durable);
+            LastingOperator { id, name, site: format!("{}:{}", site.file(), site.line()), kind }
+        };
+        let inputs = self.inputs.iter().map(|(_, leaf)| of_node(leaf, None));
+        let durable = self.durable.iter().map(|node| of_node(node, node.durable()));
+        let outputs = self.outputs.iter().zip(&self.output_ids).map(|(output, id)| {
+            let site = format!("{}:{}", output.site().file(), output.site().line());
+            LastingOperator { id: *id, name: unnamed(output.name(), *id), site, kind: LastingKind::Output }
+        });
+        inputs.chain(durable).chain(outputs).collect()
+    }
+
+    /// Operators go on under the ids that a checkpoint has of them. To be called before the graph begins.
+    pub(crate) fn go_on_as(&mut self, known_as: &BTreeMap<OperatorId, OperatorId>) {
+        for id in self.ids.iter_mut().chain(&mut self.output_ids) {
+            if let Some(known) = known_as.get(id) {
+                *id = *known;
+            }
+        }
     }
 
     fn id_of(&self, node: &Arc<dyn AnyNode>) -> OperatorId {
@@ -369,6 +411,10 @@ fn visit(node: &Arc<dyn AnyNode>, nodes: &mut Vec<Arc<dyn AnyNode>>, places: &mu
     }
     places.insert(address(node), nodes.len());
     nodes.push(Arc::clone(node));
+}
+
+fn unnamed(method: &str, id: OperatorId) -> String {
+    format!("{method}#{}", &id.to_string()[..8])
 }
 
 /// Derives what nodes and outputs are found by: their name, or what they are and what they read; and their place among
