@@ -170,6 +170,7 @@ pub(crate) fn compare(saved: Option<(&Manifest, &[LoggedBatch])>, program: &Prog
         comparer.compare_programs(saved, &pending);
         comparer.compare_inputs(saved, &pending);
         comparer.compare_states(saved);
+        comparer.compare_batches(saved);
         comparer.compare_outputs(saved, &pending);
     }
     comparer.report_unused();
@@ -347,6 +348,36 @@ impl Comparer<'_> {
         }
     }
 
+    /// Streams whose batches are saved. What is gone nobody asks for.
+    fn compare_batches(&mut self, saved: &Manifest) {
+        for (old, now) in self.matched(saved, Role::Batches).0 {
+            if old.id != now.id {
+                self.found.known_as.insert(now.id, old.id);
+            }
+            let (Some(was), Some(is)) = (&old.schema, &now.schema) else { continue };
+            let changes = parts_changed(was, is);
+            let name = &old.name;
+            if changes.is_empty() {
+                self.say(DifferenceKind::Kept, format!("{}: the saved batches of `{name}` are kept", now.site));
+                continue;
+            }
+            let changes: Vec<String> = changes.into_iter().map(|(_, line)| line).collect();
+            let what =
+                format!("{}: the saved batches of `{name}` are of another type: {}", now.site, changes.join(", "));
+            let resets = |consent: &Consent| matches!(consent, Consent::ResetState(reset) if reset == name);
+            if self.consents(resets).is_some() {
+                self.found.forgotten.insert(old.id);
+                self.say(DifferenceKind::Warned, format!("{what}; windows do without them, as the program says"));
+            } else {
+                let line = format!(
+                    "{what}; give the stream another name, or do without them in windows with \
+                     `Upgrade::new().reset_state({name:?})`"
+                );
+                self.say(DifferenceKind::Refused, line);
+            }
+        }
+    }
+
     /// What becomes of a state; or why it cannot be taken over, and what to do about that.
     fn schema_change(
         &self,
@@ -459,7 +490,7 @@ impl Comparer<'_> {
     }
 }
 
-fn of_role(manifest: &Manifest, role: Role) -> impl Iterator<Item = &SavedOperator> {
+pub(super) fn of_role(manifest: &Manifest, role: Role) -> impl Iterator<Item = &SavedOperator> {
     manifest.operators.iter().filter(move |operator| operator.role == role)
 }
 
@@ -474,7 +505,7 @@ fn is_given(operator: &SavedOperator) -> bool {
 }
 
 /// The operator of this name, or the one whose variable has this name.
-fn called<'o>(operators: &[&'o SavedOperator], name: &str) -> Option<&'o SavedOperator> {
+pub(super) fn called<'o>(operators: &[&'o SavedOperator], name: &str) -> Option<&'o SavedOperator> {
     let exactly = operators.iter().find(|operator| operator.name == name);
     let mut of_variable = operators.iter().filter(|operator| variable(&operator.name) == Some(name));
     match (exactly, of_variable.next(), of_variable.next()) {
@@ -489,7 +520,7 @@ fn variable(name: &str) -> Option<&str> {
 }
 
 /// The name of the variable, if that is enough to tell a state from the others.
-fn short_name(manifest: &Manifest, operator: &SavedOperator) -> String {
+pub(super) fn short_name(manifest: &Manifest, operator: &SavedOperator) -> String {
     let states: Vec<&SavedOperator> = of_role(manifest, Role::State).collect();
     match variable(&operator.name) {
         Some(variable) if called(&states, variable).is_some_and(|found| found.id == operator.id) => {

@@ -268,6 +268,8 @@ pub(crate) enum LastingKind {
     Input,
     Durable(Arc<dyn Durable>),
     Output,
+    /// Batches may be saved, of records of this shape.
+    Batches(String),
 }
 
 /// The end of a batch: brings all that operators keep up to it, as far as no output has.
@@ -367,20 +369,22 @@ impl DStreamGraph {
 
     /// What a checkpoint has to do with: inputs, operators that keep something, and outputs.
     pub(crate) fn lasting_operators(&self) -> Vec<LastingOperator> {
-        let of_node = |node: &Arc<dyn AnyNode>, durable: Option<Arc<dyn Durable>>| {
+        let of_node = |node: &Arc<dyn AnyNode>, kind: LastingKind| {
             let (id, site) = (self.id_of(node), node.site());
             // Without a name, what tells it from others of its method.
             let name = node.names().lasting().map_or_else(|| unnamed(node.operator_name(), id), str::to_string);
-            let kind = durable.map_or(LastingKind::Input, LastingKind::Durable);
             LastingOperator { id, name, site: format!("{}:{}", site.file(), site.line()), kind }
         };
-        let inputs = self.inputs.iter().map(|(_, leaf)| of_node(leaf, None));
-        let durable = self.durable.iter().map(|node| of_node(node, node.durable()));
+        let inputs = self.inputs.iter().map(|(_, leaf)| of_node(leaf, LastingKind::Input));
+        let keeping = self.nodes.iter().filter_map(|node| {
+            let batches = || node.saved_shape().map(LastingKind::Batches);
+            Some(of_node(node, node.durable().map(LastingKind::Durable).or_else(batches)?))
+        });
         let outputs = self.outputs.iter().zip(&self.output_ids).map(|(output, id)| {
             let site = format!("{}:{}", output.site().file(), output.site().line());
             LastingOperator { id: *id, name: unnamed(output.name(), *id), site, kind: LastingKind::Output }
         });
-        inputs.chain(durable).chain(outputs).collect()
+        inputs.chain(keeping).chain(outputs).collect()
     }
 
     /// Operators go on under the ids that a checkpoint has of them. To be called before the graph begins.

@@ -22,6 +22,10 @@ pub(crate) fn describe(app: &str, batch_interval: Duration, zero_time: Time, gra
         let (role, schema) = match operator.kind {
             LastingKind::Input => (Role::Input, None),
             LastingKind::Output => (Role::Output, None),
+            LastingKind::Batches(shape) => {
+                let parts = vec![("records".to_string(), shape)];
+                (Role::Batches, Some(SavedSchema { method: "checkpoint".to_string(), version: 1, parts }))
+            }
             LastingKind::Durable(durable) => {
                 program.migrations.insert(operator.id, durable.migrations());
                 let schema = durable.schema();
