@@ -135,6 +135,7 @@ mod guide {
         KafkaRecords: "guide/src/kafka-records.md",
         Backpressure: "guide/src/backpressure.md",
         Outputs: "guide/src/outputs.md",
+        Upgrades: "guide/src/upgrades.md",
         Testing: "guide/src/testing.md",
         ComingFromSpark: "guide/src/coming-from-spark.md",
     }
