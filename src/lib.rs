@@ -111,7 +111,7 @@ pub use time::{Clock, Interval, ManualClock, Time};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::dstream::Together;
-    pub use crate::dstream::binding::{Mark, Probe, mark, name_binding, probe};
+    pub use crate::dstream::binding::{Mark, Probe, mark, name_binding, name_stateful_binding, probe, stateful_probe};
     #[cfg(feature = "kafka")]
     pub use crate::input::kafka::fields as kafka;
 }

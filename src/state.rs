@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::id::OperatorId;
 use crate::time::Time;
 
-pub(crate) use entries::{Entries, read_entries};
+pub(crate) use entries::{Entries, read_entries, read_entries_with};
 pub(crate) use key_ids::KeyIds;
 pub use key_state::KeyState;
 pub(crate) use migrations::Migrations;
