@@ -130,6 +130,15 @@ impl Checkpoint {
         self
     }
 
+    pub(crate) fn upgrades(&self) -> &Upgrade {
+        &self.upgrade
+    }
+
+    /// Where it is, for messages.
+    pub(crate) fn place(&self) -> String {
+        self.storage.place()
+    }
+
     /// Consents to what a newer program does to the state of an older one.
     #[must_use]
     pub fn upgrade(mut self, upgrade: Upgrade) -> Self {

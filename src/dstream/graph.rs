@@ -1,4 +1,5 @@
 mod history;
+mod recovery;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 
 use self::history::{Needs, needs};
+pub(crate) use self::recovery::{Part, PartRole};
 use super::foreach::Output;
 use super::input::{AnyInput, PlannedInput};
 use super::job::Job;
@@ -20,7 +22,7 @@ use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::Runtime;
 use crate::id::{OperatorId, Origin, StreamId};
 use crate::input::ContextOf;
-use crate::state::{Durable, StateChunk};
+use crate::state::StateChunk;
 use crate::time::Time;
 
 /// An input and its leaf in the graph.
@@ -251,50 +253,30 @@ pub(crate) struct DStreamGraph {
 pub(crate) struct Planned {
     pub(crate) jobs: Vec<Job>,
     pub(crate) inputs: Vec<PlannedInput>,
-    /// Comes after all jobs. `None` if no operator keeps anything.
+    /// Comes after all jobs. `None` if no operator keeps anything, and there is no checkpoint.
     pub(crate) settle: Option<Settle>,
-}
-
-/// An operator that a checkpoint has something of.
-pub(crate) struct LastingOperator {
-    pub(crate) id: OperatorId,
-    /// No other has this name, unless the program gave it to two.
-    pub(crate) name: String,
-    pub(crate) site: String,
-    pub(crate) kind: LastingKind,
-}
-
-pub(crate) enum LastingKind {
-    Input,
-    Durable(Arc<dyn Durable>),
-    Output,
-    /// Batches may be saved, of records of this shape.
-    Batches(String),
 }
 
 /// The end of a batch: brings all that operators keep up to it, as far as no output has.
 pub(crate) struct Settle {
     time: Time,
     nodes: Arc<[Arc<dyn AnyNode>]>,
-}
-
-/// What a batch leaves to be saved.
-#[derive(Debug, Default)]
-pub(crate) struct Settled {
-    pub(crate) chunks: Vec<StateChunk>,
-    /// The operators that save batches, and for each the time up to which those are forgotten and not needed any more.
-    pub(crate) forgotten: Vec<(OperatorId, Time)>,
+    plans_from: Time,
 }
 
 impl Settle {
     /// Returns what is to be saved, if `saving` says that something is.
-    pub(crate) fn run(&self, saving: bool) -> Result<Settled> {
-        let mut settled = Settled::default();
+    pub(crate) fn run(&self, saving: bool) -> Result<Vec<StateChunk>> {
+        let mut chunks = Vec::new();
         for node in self.nodes.iter() {
-            settled.chunks.append(&mut node.settle(self.time, saving)?);
-            settled.forgotten.extend(node.operator_id().zip(node.saved_horizon(self.time)));
+            chunks.append(&mut node.settle(self.time, saving)?);
         }
-        Ok(settled)
+        Ok(chunks)
+    }
+
+    /// The first batch whose plan is needed once this one is done, and all before it.
+    pub(crate) fn plans_from(&self) -> Time {
+        self.plans_from
     }
 }
 
@@ -367,26 +349,6 @@ impl DStreamGraph {
         self.inputs.iter().map(|(input, leaf)| (self.id_of(leaf), &**input))
     }
 
-    /// What a checkpoint has to do with: inputs, operators that keep something, and outputs.
-    pub(crate) fn lasting_operators(&self) -> Vec<LastingOperator> {
-        let of_node = |node: &Arc<dyn AnyNode>, kind: LastingKind| {
-            let (id, site) = (self.id_of(node), node.site());
-            // Without a name, what tells it from others of its method.
-            let name = node.names().lasting().map_or_else(|| unnamed(node.operator_name(), id), str::to_string);
-            LastingOperator { id, name, site: format!("{}:{}", site.file(), site.line()), kind }
-        };
-        let inputs = self.inputs.iter().map(|(_, leaf)| of_node(leaf, LastingKind::Input));
-        let keeping = self.nodes.iter().filter_map(|node| {
-            let batches = || node.saved_shape().map(LastingKind::Batches);
-            Some(of_node(node, node.durable().map(LastingKind::Durable).or_else(batches)?))
-        });
-        let outputs = self.outputs.iter().zip(&self.output_ids).map(|(output, id)| {
-            let site = format!("{}:{}", output.site().file(), output.site().line());
-            LastingOperator { id: *id, name: unnamed(output.name(), *id), site, kind: LastingKind::Output }
-        });
-        inputs.chain(keeping).chain(outputs).collect()
-    }
-
     /// Operators go on under the ids that a checkpoint has of them. To be called before the graph begins.
     pub(crate) fn go_on_as(&mut self, known_as: &BTreeMap<OperatorId, OperatorId>) {
         for id in self.ids.iter_mut().chain(&mut self.output_ids) {
@@ -439,7 +401,11 @@ impl DStreamGraph {
             jobs.extend(output.job(number, time)?);
         }
         let inputs = self.inputs.iter().flat_map(|(input, _)| input.take_planned()).collect();
-        let settle = (!self.settled.is_empty()).then(|| Settle { time, nodes: Arc::clone(&self.settled) });
+        // With a checkpoint every batch is noted there, whatever is kept of it.
+        let settle = (!self.settled.is_empty() || self.checkpoints.is_some()).then(|| {
+            let (nodes, plans_from) = (Arc::clone(&self.settled), self.plans_from(time));
+            Settle { time, nodes, plans_from }
+        });
         Ok(Planned { jobs, inputs, settle })
     }
 
@@ -476,10 +442,6 @@ fn visit(node: &Arc<dyn AnyNode>, nodes: &mut Vec<Arc<dyn AnyNode>>, places: &mu
     }
     places.insert(address(node), nodes.len());
     nodes.push(Arc::clone(node));
-}
-
-fn unnamed(method: &str, id: OperatorId) -> String {
-    format!("{method}#{}", &id.to_string()[..8])
 }
 
 /// Derives what nodes and outputs are found by: their name, or what they are and what they read; and their place among

@@ -1,41 +1,41 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
 
+use super::recovery::Setting;
 use crate::checkpoint::{Manifest, Program, Role, SavedOperator, SavedSchema};
 use crate::data::KEY_GROUPS;
-use crate::dstream::{DStreamGraph, LastingKind};
+use crate::dstream::{DStreamGraph, Part, PartRole};
+use crate::state::Schema;
 use crate::time::Time;
 
 /// Describes a program to a checkpoint.
-pub(crate) fn describe(app: &str, batch_interval: Duration, zero_time: Time, graph: &DStreamGraph) -> Program {
-    let mut program = Program {
-        manifest: Manifest {
-            app: app.to_string(),
-            batch_interval,
-            zero_time,
-            key_groups: KEY_GROUPS as u32,
-            operators: Vec::new(),
-        },
-        migrations: BTreeMap::new(),
-    };
-    for operator in graph.lasting_operators() {
-        let (role, schema) = match operator.kind {
-            LastingKind::Input => (Role::Input, None),
-            LastingKind::Output => (Role::Output, None),
-            LastingKind::Batches(shape) => {
+pub(super) fn describe(graph: &DStreamGraph, setting: &Setting, zero_time: Time) -> Program {
+    let (mut operators, mut migrations) = (Vec::new(), BTreeMap::new());
+    for Part { id, name, site, role } in graph.parts() {
+        let (role, schema) = match role {
+            PartRole::Input => (Role::Input, None),
+            PartRole::Output => (Role::Output, None),
+            PartRole::Batches(shape) => {
                 let parts = vec![("records".to_string(), shape)];
                 (Role::Batches, Some(SavedSchema { method: "checkpoint".to_string(), version: 1, parts }))
             }
-            LastingKind::Durable(durable) => {
-                program.migrations.insert(operator.id, durable.migrations());
-                let schema = durable.schema();
-                let parts = schema.parts.into_iter().map(|(part, shape)| (part.to_string(), shape)).collect();
-                let (method, version) = (schema.method.to_string(), schema.version);
-                (Role::State, Some(SavedSchema { method, version, parts }))
+            PartRole::State(durable) => {
+                migrations.insert(id, durable.migrations());
+                (Role::State, Some(saved_schema(durable.schema())))
             }
         };
-        let (id, name, site) = (operator.id, operator.name, operator.site);
-        program.manifest.operators.push(SavedOperator { id, name, site, role, schema });
+        operators.push(SavedOperator { id, name, site: format!("{}:{}", site.file(), site.line()), role, schema });
     }
-    program
+    let manifest = Manifest {
+        app: setting.app_name.clone(),
+        batch_interval: setting.batch_interval,
+        zero_time,
+        key_groups: KEY_GROUPS as u32,
+        operators,
+    };
+    Program { manifest, migrations }
+}
+
+fn saved_schema(Schema { method, version, parts }: Schema) -> SavedSchema {
+    let parts = parts.into_iter().map(|(part, shape)| (part.to_string(), shape)).collect();
+    SavedSchema { method: method.to_string(), version, parts }
 }

@@ -273,13 +273,13 @@ fn a_checkpoint_knows_operators_by_names_that_tell_them_apart() {
     sums(&pairs).map(|pair| pair.1).print();
     let mut graph = builder.finish(1, Arc::new(never)).unwrap();
     let described = |graph: &DStreamGraph| -> Vec<(String, OperatorId)> {
-        graph.lasting_operators().into_iter().map(|operator| (operator.name, operator.id)).collect()
+        graph.parts().into_iter().map(|operator| (operator.name, operator.id)).collect()
     };
     let operators = described(&graph);
     let sums = OperatorId::of_name("sums", 0);
     assert!(operators.contains(&("sums".to_string(), sums)), "{operators:?}");
     for method in ["queue", "reduce_by_key_and_window_inverse", "print"] {
-        assert!(operators.iter().any(|(name, id)| *name == unnamed(method, *id)), "{method} in {operators:?}");
+        assert!(operators.iter().any(|(name, id)| *name == recovery::unnamed(method, *id)), "{method} in {operators:?}");
     }
     let names: BTreeSet<&String> = operators.iter().map(|(name, _)| name).collect();
     assert_eq!(names.len(), operators.len(), "{operators:?}");
