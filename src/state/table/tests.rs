@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::codec;
 use crate::state::{Saved, chunk};
 
 fn at(time: i64) -> Time {
@@ -149,7 +150,7 @@ fn restore(timeout: Option<u64>, chunks: &[(i64, Vec<u8>)]) -> Sums {
     let mut restored = table(timeout);
     for (time, bytes) in chunks {
         restored.restored_chunk(at(*time), false);
-        chunk::read(bytes, |said| restored.restore(said, at(*time))).unwrap();
+        chunk::read(bytes, codec::decode_value, |said| restored.restore(said, at(*time))).unwrap();
     }
     restored.restored();
     restored
@@ -209,7 +210,7 @@ fn the_bytes_of_a_chunk() {
 
 #[test]
 fn bytes_that_lie_are_errors() {
-    let read = |bytes: &[u8]| chunk::read::<u64, Vec<u64>>(bytes, |_| ()).unwrap_err().to_string();
+    let read = |bytes: &[u8]| chunk::read::<u64, Vec<u64>>(bytes, codec::decode_value, |_| ()).unwrap_err().to_string();
     assert!(read(b"").contains("it is empty"));
     assert!(read(b"\x02").contains("it has version 2, and this program knows 1"));
     assert!(read(b"\x01\x05\x07").contains("neither put nor removed"));
