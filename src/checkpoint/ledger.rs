@@ -107,7 +107,9 @@ impl Ledger {
             Entry::Manifest(manifest) => self.manifest = Some(manifest),
             Entry::Planned { time, inputs } => self.plans.entry(time).or_default().inputs = inputs,
             Entry::OutputEnded { time, operator, failure } => {
-                self.plans.entry(time).or_default().outputs.insert(operator, failure);
+                if let Some(planned) = self.plans.get_mut(&time) {
+                    planned.outputs.insert(operator, failure);
+                }
             }
             Entry::Done(done) => {
                 if let Some(group) = done.group {
@@ -176,6 +178,14 @@ impl Ledger {
         self.done.retain(|done, _| Some(*done) <= time);
     }
 
+    /// What an operator has kept so far is not restored any more.
+    pub(super) fn forget(&mut self, operator: OperatorId) {
+        if let Some(up_to) = self.done_up_to() {
+            self.forgotten.insert(operator, up_to);
+        }
+        self.spans.retain(|(of, _), _| *of != operator);
+    }
+
     /// What operators that are not part of the program any more have kept is not needed for ever.
     pub(super) fn keep_spans_of(&mut self, manifest: &Manifest) {
         self.spans.retain(|(operator, _), _| manifest.operators.iter().any(|saved| saved.id == *operator));
@@ -215,6 +225,11 @@ impl Ledger {
             .filter(|(_, segment)| !segment.last.iter().any(is_needed))
             .map(|(segment, _)| *segment)
             .collect();
+        let spans = &self.spans;
+        self.forgotten.retain(|operator, up_to| {
+            let since = |class| spans.get(&(*operator, class)).and_then(|span| span.since(oldest));
+            ![Class::State, Class::Batch].into_iter().filter_map(since).any(|since| since > *up_to)
+        });
         let has_failed = |planned: &PlannedBatch| planned.outputs.values().any(Option::is_some);
         let plans = self.plans.len();
         let done = &self.done;

@@ -16,8 +16,11 @@ use crate::state::{Chunk, ChunkKind};
 use crate::storage::Storage;
 use crate::time::Time;
 
-/// As much of a file is read at once.
+/// As much of a file is read at once to check it.
 const READ_BYTES: u64 = 1024 * 1024;
+
+/// As much of a file is read at once to see what is in it.
+const LOOK_BYTES: u64 = 16 * 1024;
 
 /// What a checkpoint holds.
 #[derive(Debug)]
@@ -34,6 +37,7 @@ pub(super) struct Found {
 struct Place {
     info: ChunkInfo,
     segment: FileId,
+    frame: FrameHead,
     /// What is wrong with it.
     damage: Option<String>,
 }
@@ -100,16 +104,33 @@ impl Found {
         has_all && ledger.plans_from.is_none_or(|kept| from.is_some_and(|from| from >= kept))
     }
 
-    /// Goes back to the newest batch whose state is whole.
-    fn fall_back(&mut self) -> Result<()> {
-        let Some(newest) = self.ledger.done_up_to() else { return Ok(()) };
-        let Some(damage) = self.damage_at(newest) else {
-            let unneeded = self.places.iter().filter_map(|place| place.damage.as_ref());
-            for damage in unneeded.chain(self.broken.iter().map(|(_, damage)| damage)) {
-                self.reports.push(format!("{damage}: it was not needed"));
+    /// Reads the bytes of chunks and marks those that are damaged: of those that are needed to restore what was kept after
+    /// a batch, or of all.
+    fn check(&mut self, storage: &dyn Storage, time: Option<Time>) -> Result<()> {
+        let needed: Option<BTreeSet<(FileId, u64)>> = time.map(|time| {
+            let classes = self.classes().into_iter();
+            classes.flat_map(|of| self.needed(of, time)).map(|place| (place.segment, place.info.at)).collect()
+        });
+        for places in self.places.chunk_by_mut(|a, b| a.segment == b.segment) {
+            let name = places[0].segment.name();
+            let end = places.last().map_or(0, |last| last.info.at + last.frame.frame_length());
+            let mut window = Window { storage, name: &name, start: 0, bytes: Vec::new(), end, ahead: READ_BYTES };
+            for place in places {
+                let is_needed = needed.as_ref().is_none_or(|needed| needed.contains(&(place.segment, place.info.at)));
+                if is_needed && !window.check(place.info.at + FRAME_HEAD, place.frame)? {
+                    place.damage = Some(format!("{name} at byte {}: damaged", place.info.at));
+                }
             }
-            return Ok(());
-        };
+        }
+        Ok(())
+    }
+
+    /// Goes back to the newest batch whose state is whole.
+    fn fall_back(&mut self, storage: &dyn Storage) -> Result<()> {
+        let Some(newest) = self.ledger.done_up_to() else { return Ok(()) };
+        self.check(storage, Some(newest))?;
+        let Some(damage) = self.damage_at(newest) else { return Ok(()) };
+        self.check(storage, None)?;
         let earlier = self.ledger.done.range(..newest).rev().map(|(time, _)| Some(*time));
         let from_nothing = self.ledger.forgotten.is_empty().then_some(None);
         let good = earlier
@@ -158,7 +179,7 @@ pub(super) fn read(storage: &Arc<dyn Storage>, start_from_last_good: bool) -> Re
     }
     let forgotten = &found.ledger.forgotten;
     found.places.retain(|place| forgotten.get(&place.info.operator).is_none_or(|up_to| place.info.time > *up_to));
-    found.fall_back()?;
+    found.fall_back(storage)?;
     found.note_chunks();
     for report in &found.reports {
         tracing::error!("checkpoint {}: {report}", storage.place());
@@ -262,7 +283,7 @@ fn scan(storage: &dyn Storage, time: Time, group: Group, places: &mut Vec<Place>
     let Group { segment, at: begin, length } = group;
     let name = segment.name();
     let end = begin.saturating_add(length);
-    let mut window = Window { storage, name: &name, start: 0, bytes: Vec::new(), end };
+    let mut window = Window { storage, name: &name, start: 0, bytes: Vec::new(), end, ahead: LOOK_BYTES };
     if begin == FILE_HEAD {
         match window.get(0, FILE_HEAD)? {
             Some(head) if segment.check_head(head).is_ok() => {}
@@ -280,9 +301,7 @@ fn scan(storage: &dyn Storage, time: Time, group: Group, places: &mut Vec<Place>
         if info.time != time || next > end {
             return Ok(Some(format!("{name} at byte {at}: a chunk of batch {} does not belong here", info.time)));
         }
-        let is_whole = window.check(info.at + FRAME_HEAD, frame)?;
-        let damage = (!is_whole).then(|| format!("{name} at byte {}: damaged", info.at));
-        places.push(Place { info, segment, damage });
+        places.push(Place { info, segment, frame, damage: None });
         at = next;
     }
     Ok(None)
@@ -296,6 +315,8 @@ struct Window<'s> {
     bytes: Vec<u8>,
     /// Nobody asks for what is behind it.
     end: u64,
+    /// How much is read at once.
+    ahead: u64,
 }
 
 impl Window<'_> {
@@ -303,7 +324,7 @@ impl Window<'_> {
     fn get(&mut self, at: u64, length: u64) -> Result<Option<&[u8]>> {
         let is_in = at >= self.start && at + length <= self.start + self.bytes.len() as u64;
         if !is_in {
-            let until = (at + length).max((at + READ_BYTES).min(self.end));
+            let until = (at + length).max((at + self.ahead).min(self.end));
             self.bytes = match self.storage.read(self.name, at..until) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
                 bytes => bytes.map_err(|e| unreadable(&e).within(self.name))?,

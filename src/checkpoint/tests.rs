@@ -1,5 +1,10 @@
 //! A checkpoint as its users see it.
 
+mod damage;
+mod memory;
+mod outage;
+mod ownership;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
