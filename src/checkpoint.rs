@@ -6,6 +6,7 @@
 mod chunks;
 mod entry;
 mod format;
+mod inspection;
 mod journal;
 mod ledger;
 mod owner;
@@ -21,6 +22,7 @@ use crate::error::{OnError, Result};
 use crate::time::Clock;
 
 pub(crate) use entry::{LoggedBatch, LoggedInput, Manifest, Role, SavedOperator, SavedSchema};
+pub use inspection::{Batch, Input, Inspection, Operator, OperatorKind, Output, Owner, State};
 pub(crate) use journal::{Journal, Ticket};
 pub(crate) use reader::Recovered;
 pub use settings::{Checkpoint, SyncPolicy};

@@ -42,6 +42,7 @@
 //! | [`Source`], [`QueueSource`] | inputs of your own, records at hand |
 //! | [`testing`] | graphs on a manual clock: batches in, batches out |
 //! | [`Backpressure`], [`RateEstimator`] | inputs kept to what the program can process |
+//! | [`Checkpoint`], [`SyncPolicy`], [`checkpoint`] | where a program keeps what outlives it, and what is in there; [`Storage`] for other places |
 //! | [`Listener`], [`Event`] | what happens, batch by batch |
 //! | [`Accumulator`], [`Broadcast`] | totals that all tasks add to, values that all of them read |
 //! | [`Error`], [`ErrorKind`] | what failed, where and why |
@@ -62,7 +63,7 @@ mod backpressure;
 #[cfg(feature = "kafka")]
 mod brokers;
 #[allow(dead_code, unused_imports, reason = "the scheduler will use it")]
-mod checkpoint;
+pub mod checkpoint;
 mod codec;
 mod config;
 mod context;
@@ -136,6 +137,7 @@ mod guide {
         Backpressure: "guide/src/backpressure.md",
         Outputs: "guide/src/outputs.md",
         Testing: "guide/src/testing.md",
+        CheckpointFormat: "guide/src/checkpoint-format.md",
         ComingFromSpark: "guide/src/coming-from-spark.md",
     }
 }

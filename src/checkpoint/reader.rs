@@ -48,6 +48,17 @@ impl Found {
         self.ledger.clone()
     }
 
+    pub(super) fn reports(&self) -> &[String] {
+        &self.reports
+    }
+
+    /// The chunks of an operator that a restart reads, in the order of time.
+    pub(super) fn chunks_of(&self, operator: OperatorId) -> Vec<ChunkInfo> {
+        let Some(time) = self.ledger.done_up_to() else { return Vec::new() };
+        let classes = [Class::Batch, Class::State].into_iter();
+        classes.flat_map(|class| self.needed((operator, class), time)).map(|place| place.info).collect()
+    }
+
     /// The chunks that are needed to restore what an operator kept after the batch at `time`, in the order of time.
     fn needed(&self, of: (OperatorId, Class), time: Time) -> Vec<&Place> {
         let is_of = |place: &&Place| (place.info.operator, Class::of(place.info.kind)) == of && place.info.time <= time;
@@ -95,13 +106,12 @@ impl Found {
         operators.find(|saved| saved.id == operator).map_or_else(|| operator.to_string(), |saved| saved.name.clone())
     }
 
-    /// Whether the batches after `time` can run again from their plans.
-    fn has_plans_after(&self, time: Option<Time>) -> bool {
+    /// Whether all is kept that it takes to go back to the batch at `time`, but for what is damaged.
+    fn is_kept(&self, time: Option<Time>) -> bool {
         let ledger = &self.ledger;
         let after = time.map_or(Bound::Unbounded, Bound::Excluded);
         let has_all = ledger.done.range((after, Bound::Unbounded)).all(|(time, _)| ledger.plans.contains_key(time));
-        let from = time.and_then(|time| ledger.done.get(&time)).map(|done| done.plans_from);
-        has_all && ledger.plans_from.is_none_or(|kept| from.is_some_and(|from| from >= kept))
+        has_all && ledger.kept.is_none_or(|kept| time >= Some(kept.oldest))
     }
 
     /// Reads the bytes of chunks and marks those that are damaged: of those that are needed to restore what was kept after
@@ -135,7 +145,7 @@ impl Found {
         let from_nothing = self.ledger.forgotten.is_empty().then_some(None);
         let good = earlier
             .chain(from_nothing)
-            .find(|time| self.has_plans_after(*time) && time.is_none_or(|time| self.damage_at(time).is_none()));
+            .find(|time| self.is_kept(*time) && time.is_none_or(|time| self.damage_at(time).is_none()));
         let Some(good) = good else {
             let message = format!(
                 "{damage}; no older state that is whole is left with the plans of the batches after it: put the file back \

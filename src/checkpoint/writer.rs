@@ -367,7 +367,8 @@ impl Writer {
             dead.retain(|segment| *segment != self.state.0);
             if !dead.is_empty() {
                 // What is gone is never looked for: that it goes is on the disk before it does.
-                self.log(vec![Entry::Dropped(dead.clone())])?;
+                let kept = self.ledger.kept.map(Entry::Kept);
+                self.log(kept.into_iter().chain([Entry::Dropped(dead.clone())]).collect())?;
                 self.remove(dead)?;
             }
         }

