@@ -35,7 +35,7 @@ fn small(memory: &Memory) -> Checkpoint {
 
 /// Opens what is left, and checks that it was once true; which batch it was.
 fn check(files: Files) -> Result<(i64, Vec<String>)> {
-    check_with(|memory| small(memory), files)
+    check_with(small, files)
 }
 
 fn check_with(settings: impl Fn(&Memory) -> Checkpoint, files: Files) -> Result<(i64, Vec<String>)> {
