@@ -5,7 +5,9 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use crate::backpressure::Backpressure;
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
+use crate::scheduler::{OutputFailure, OutputPolicy};
 use crate::time::Clock;
 
 /// A year: a longer interval is a mistake.
@@ -24,9 +26,14 @@ pub(crate) struct Config {
     pub(crate) max_task_attempts: u32,
     pub(crate) concurrent_jobs: usize,
     pub(crate) max_queued_batches: usize,
+    pub(crate) outputs: OutputPolicy,
     pub(crate) stop_timeout: Option<Duration>,
     pub(crate) remember: Duration,
     pub(crate) backpressure: Option<Backpressure>,
+    pub(crate) checkpoint: Option<Checkpoint>,
+    /// How many batches there are between two snapshots, for tests.
+    pub(crate) checkpoint_every: Option<u32>,
+    pub(crate) max_missed_batches: u64,
     pub(crate) clock: Clock,
     /// Whether blocks of a shuffle are encoded even within the process: for tests.
     pub(crate) encoded_shuffle: bool,
@@ -42,9 +49,17 @@ impl Config {
             max_task_attempts: 4,
             concurrent_jobs: 1,
             max_queued_batches: 8,
+            outputs: OutputPolicy {
+                attempts: 1,
+                backoff: (Duration::from_millis(100), Duration::from_secs(10)),
+                on_failure: OutputFailure::Stop,
+            },
             stop_timeout: None,
             remember: Duration::ZERO,
             backpressure: None,
+            checkpoint: None,
+            checkpoint_every: None,
+            max_missed_batches: 10_000,
             clock: Clock::system(),
             encoded_shuffle: false,
         }
@@ -66,12 +81,17 @@ impl Config {
             ("workers", self.workers),
             ("partitions", self.partitions.unwrap_or(1)),
             ("max_task_attempts", self.max_task_attempts as usize),
+            ("output_attempts", self.outputs.attempts as usize),
             ("concurrent_jobs", self.concurrent_jobs),
             ("max_queued_batches", self.max_queued_batches),
         ] {
             if value == 0 {
                 wrong.push(format!("{name} is 0, the least is 1"));
             }
+        }
+        let (first, most) = self.outputs.backoff;
+        if first > most {
+            wrong.push(format!("output_backoff begins with {first:?}, which is more than {most:?}, its longest"));
         }
         wrong.extend(self.backpressure.iter().flat_map(Backpressure::mistakes));
         if wrong.is_empty() { Ok(()) } else { Err(Error::new(ErrorKind::Config, wrong.join("; "))) }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::backpressure::Backpressure;
+use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::data::{Data, Exchange, KEY_GROUPS, Partitions};
 use crate::dataset::{Dataset, Header};
@@ -15,7 +16,7 @@ use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::{Accumulator, Broadcast, MemoryStore, PoolExecutor, Runtime};
 use crate::input::{Source, SourceContext, cut};
 use crate::listener::{Event, Listener, ListenerBus};
-use crate::scheduler::{Scheduler, Settings, State, Status, Stop, Surroundings};
+use crate::scheduler::{OutputFailure, Scheduler, Setting, Settings, State, Status, Stop, Surroundings};
 use crate::time::{Clock, Time};
 
 /// The entry to everything: inputs are made from it, it starts the graph that they and their streams form, and stops
@@ -58,6 +59,63 @@ impl StreamingContext {
     /// Begins the settings of a context. The name appears in logs and metrics.
     pub fn builder(app_name: impl Into<String>) -> StreamingContextBuilder {
         StreamingContextBuilder { config: Config::new(app_name.into()) }
+    }
+
+    /// Makes a context with a [checkpoint](StreamingContextBuilder::checkpoint), and its graph by calling `build`. When it
+    /// is [started](StreamingContext::start), it goes on where the checkpoint was left; if there is none yet, it begins.
+    ///
+    /// Spark's `getOrCreate`, with a difference: `build` always runs, since code comes from the program, and only data
+    /// from the checkpoint. So the program may have changed in between, see the guide's chapter on upgrades.
+    ///
+    /// # Errors
+    ///
+    /// Settings that cannot be used, or no checkpoint among them; an error of `build`. What is wrong with the checkpoint
+    /// is reported by `start`.
+    ///
+    /// # Examples
+    ///
+    /// A sum that goes on after the program has ended:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidemill::prelude::*;
+    ///
+    /// fn sum_up(directory: &std::path::Path, numbers: &QueueSource<u64>) -> Result<u64> {
+    ///     let (send, sums) = std::sync::mpsc::channel();
+    ///     let builder = StreamingContext::builder("sums").batch_interval(Duration::from_millis(10));
+    ///     let context = StreamingContext::get_or_create(builder.checkpoint(directory), |context| {
+    ///         let pairs = context.input(numbers.clone()).map(|n| ("all".to_string(), n));
+    ///         let sums = pairs.update_state_by_key(|values, sum: Option<u64>| {
+    ///             Some(sum.unwrap_or(0) + values.into_iter().sum::<u64>())
+    ///         });
+    ///         sums.foreach_batch(move |sums, _| send.send(sums.collect()?[0].1).map_err(Error::user));
+    ///         Ok(())
+    ///     })?;
+    ///     context.start()?;
+    ///     let sum = sums.recv().map_err(Error::user)?;
+    ///     context.stop(Stop::Gracefully)?;
+    ///     Ok(sum)
+    /// }
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// let numbers = QueueSource::one_at_a_time();
+    /// numbers.push([1, 2, 3]);
+    /// assert_eq!(sum_up(directory.path(), &numbers)?, 6);
+    /// numbers.push([4]);
+    /// assert_eq!(sum_up(directory.path(), &numbers)?, 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn get_or_create(
+        builder: StreamingContextBuilder,
+        build: impl FnOnce(&StreamingContext) -> Result<()>,
+    ) -> Result<StreamingContext> {
+        if builder.config.checkpoint.is_none() {
+            let message = "get_or_create needs a checkpoint to get the context from: name its directory in                            `StreamingContextBuilder::checkpoint`";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        let context = builder.build()?;
+        build(&context)?;
+        Ok(context)
     }
 
     /// Makes a stream of what a source delivers.
@@ -299,6 +357,9 @@ impl StreamingContext {
         let clock = &self.config.clock;
         let interval = self.config.batch_interval;
         let on_error = self.on_error();
+        if self.config.checkpoint.is_some() {
+            self.graph.has_checkpoint(self.config.checkpoint_every.map(|batches| interval * batches));
+        }
         let graph = self.graph.finish(self.config.concurrent_jobs, Arc::clone(&on_error))?;
         self.bus.start(Arc::clone(&on_error))?;
         tracing::info!(app = self.config.app_name, ?interval, "starting");
@@ -306,7 +367,7 @@ impl StreamingContext {
             rates.start(Arc::clone(&on_error))?;
         }
         let common = self.source_context();
-        let inputs = |stream, name: &str| {
+        let inputs = |stream, _, name: &str| {
             let context = common.of_input(stream, name);
             let (Some(backpressure), Some(rates)) = (&self.config.backpressure, &self.rates) else {
                 return Ok(context);
@@ -316,10 +377,16 @@ impl StreamingContext {
             Ok(context.limited_by(limit))
         };
         let settings = Settings {
-            batch_interval: interval,
-            remember: self.config.remember,
+            setting: Setting {
+                app_name: self.config.app_name.clone(),
+                batch_interval: interval,
+                remember: self.config.remember,
+                checkpoint: self.config.checkpoint.clone(),
+                max_missed_batches: self.config.max_missed_batches,
+            },
             concurrent_jobs: self.config.concurrent_jobs,
             max_queued_batches: self.config.max_queued_batches,
+            outputs: self.config.outputs,
         };
         let with = Surroundings {
             clock: clock.clone(),
@@ -502,6 +569,62 @@ impl StreamingContextBuilder {
         self
     }
 
+    /// How often an output operation of a batch is tried before it has failed; by default 1. The whole operation runs
+    /// again, on the same records: an output that is not idempotent may show what it had done before.
+    ///
+    /// Between attempts the job thread waits, as [`output_backoff`](StreamingContextBuilder::output_backoff) says, and
+    /// with it the outputs and batches behind. [`Stop::Now`] and errors end the wait: the output then counts as dropped,
+    /// and its input comes again. [`Stop::Gracefully`] waits for it, up to its deadline.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU32, Ordering};
+    /// use std::time::Duration;
+    /// use tidemill::prelude::*;
+    ///
+    /// let context = StreamingContext::builder("stubborn")
+    ///     .batch_interval(Duration::from_millis(10))
+    ///     .output_attempts(3)
+    ///     .output_backoff(Duration::from_millis(1), Duration::from_millis(10))
+    ///     .build()?;
+    /// let numbers = QueueSource::one_at_a_time();
+    /// numbers.push([1, 2, 3]);
+    /// let (calls, (send, sums)) = (AtomicU32::new(0), std::sync::mpsc::channel());
+    /// context.input(numbers).foreach_batch(move |numbers, _| {
+    ///     if calls.fetch_add(1, Ordering::Relaxed) < 2 {
+    ///         return Err(Error::user("the database is away"));
+    ///     }
+    ///     send.send(numbers.sum()?).map_err(Error::user)
+    /// });
+    /// context.start()?;
+    /// assert_eq!(sums.recv()?, 6);
+    /// context.stop(Stop::Now)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn output_attempts(mut self, attempts: u32) -> Self {
+        self.config.outputs.attempts = attempts;
+        self
+    }
+
+    /// How long an output waits before it is tried again: `first`, then twice as long each time, and `most` at most. By
+    /// default 100 ms and 10 s.
+    pub fn output_backoff(mut self, first: Duration, most: Duration) -> Self {
+        self.config.outputs.backoff = (first, most);
+        self
+    }
+
+    /// What follows when the last attempt of an output has failed; by default [`OutputFailure::Stop`].
+    ///
+    /// With [`OutputFailure::Continue`] the batch counts as ended, though not everything came of it: listeners see it in
+    /// [`OutputInfo::failure`](crate::OutputInfo::failure), and [`stop`](StreamingContext::stop) returns no error for
+    /// it. **Without a checkpoint the offsets of the batch are committed**, as in Spark, and what the output should have
+    /// had is lost to it. An error of the engine itself, of an input or of state still stops the context.
+    pub fn on_output_failure(mut self, then: OutputFailure) -> Self {
+        self.config.outputs.on_failure = then;
+        self
+    }
+
     /// How long a stop may take in all; by default ten batch intervals, and at least 30 s.
     pub fn stop_timeout(mut self, timeout: Duration) -> Self {
         self.config.stop_timeout = Some(timeout);
@@ -518,6 +641,32 @@ impl StreamingContextBuilder {
     /// there. Takes a thread more, `tidemill-rates`.
     pub fn backpressure(mut self, backpressure: Backpressure) -> Self {
         self.config.backpressure = Some(backpressure);
+        self
+    }
+
+    /// Where the context keeps what has to outlive it: which records each batch has, which outputs are done, and what
+    /// operators keep from batch to batch. A path is the directory of a [`Checkpoint`] with its default settings. One
+    /// context uses it at a time. A program that is started again goes on where it was left, however it ended: see
+    /// [`get_or_create`](StreamingContext::get_or_create).
+    ///
+    /// Takes a thread more, `tidemill-checkpoint`, and each batch waits until its plan is on disk before it runs.
+    pub fn checkpoint(mut self, checkpoint: impl Into<Checkpoint>) -> Self {
+        self.config.checkpoint = Some(checkpoint.into());
+        self
+    }
+
+    /// How many of the batches that were due while the program did not run are made up for when it goes on from its
+    /// checkpoint; by default 10,000. What is left out are the last of them; the records that came in meanwhile are in
+    /// the batches that are made up for, and in those after, as far as limits allow. As many batches as the longest
+    /// window holds are always made up for, so that what it holds comes out.
+    pub fn max_missed_batches(mut self, batches: u64) -> Self {
+        self.config.max_missed_batches = batches;
+        self
+    }
+
+    /// How many batches there are between two snapshots of what an operator keeps, where the program does not say.
+    pub(crate) fn checkpoint_every(mut self, batches: Option<u32>) -> Self {
+        self.config.checkpoint_every = batches;
         self
     }
 

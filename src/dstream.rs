@@ -4,12 +4,15 @@
 //! (which times are valid, what is remembered, that a stream used twice is computed once) is in `node.rs`. What looks
 //! at one batch only is lifted from `dataset`.
 
+mod batches;
 pub(crate) mod binding;
+mod checkpoint;
 mod foreach;
 mod graph;
 mod input;
 mod job;
 mod keyed;
+mod name;
 mod node;
 mod persist;
 mod planning;
@@ -30,9 +33,12 @@ use crate::exec::Runtime;
 use crate::state::Durable;
 use crate::time::{Interval, Time, is_multiple};
 
+use batches::BatchFormat;
 pub use foreach::Batch;
-pub(crate) use graph::{DStreamGraph, GraphBuilder, Planned, Settle};
+pub(crate) use graph::{DStreamGraph, GraphBuilder, Part, PartRole, Planned, Settle};
+pub(crate) use input::{PlannedInput, source_plan};
 pub(crate) use job::Job;
+use name::Mark;
 use node::{AnyNode, Edge, Member, Node};
 pub use together::{AsDStream, StreamSet, Together};
 
@@ -68,9 +74,9 @@ impl<T> Clone for DStream<T> {
 }
 
 impl<T> DStream<T> {
-    /// Names the stream after a variable, unless it has a name.
-    fn name_after_binding(&self, variable: &str) {
-        self.node.set_default_label(variable);
+    /// Names the operators of the stream that were built since `mark` after a variable.
+    fn name_after_binding(&self, variable: &str, mark: Mark) {
+        name::name_after_binding(variable, &self.node.as_named(), mark);
     }
 }
 
@@ -116,6 +122,17 @@ pub(crate) trait Operator<T>: Send + Sync + 'static {
         None
     }
 
+    /// How often a snapshot of what the operator keeps begins if nobody says so: Spark's rule.
+    fn automatic_checkpoint(&self) -> Duration {
+        checkpoint::automatic_interval(self.slide())
+    }
+
+    /// How the operator's batches are saved, if it knows what bytes its records have and making them again costs more,
+    /// or cannot be done.
+    fn batch_format(&self) -> Option<&BatchFormat<T>> {
+        None
+    }
+
     /// Whether `compute` runs a closure of the program that builds datasets. What they do is then named after the line
     /// in the closure and not after this operator.
     fn runs_user_code(&self) -> bool {
@@ -145,7 +162,9 @@ impl<T: Data> DStream<T> {
 
     /// Gives the stream a name, for errors, events and metrics: instead of `map`, say, `clicks per user`.
     ///
-    /// The attribute [`pipeline`](macro@crate::pipeline) names streams after their variables; this name wins.
+    /// What the operator keeps is found by this name after a restart, wherever in the graph the operator is then: keep
+    /// the name, and no two operators that keep something may share one. The attribute
+    /// [`pipeline`](macro@crate::pipeline) names streams after their variables; this name wins.
     ///
     /// # Examples
     ///

@@ -17,7 +17,7 @@ use crate::data::Data;
 use crate::dataset::{Dataset, ReadPartition};
 use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::Runtime;
-use crate::id::StreamId;
+use crate::id::{OperatorId, StreamId};
 use crate::listener::Event;
 use crate::time::{Clock, Time};
 
@@ -115,6 +115,8 @@ pub struct SourceContext {
     stream: StreamId,
     name: Arc<str>,
     rate_limit: RateLimit,
+    /// Whether plans are kept.
+    has_checkpoint: bool,
     /// The plan of the last batch that a checkpoint has of the input.
     last_plan: Option<Arc<[u8]>>,
     on_error: OnError,
@@ -133,8 +135,8 @@ pub struct Claim {
 /// Tells the listeners.
 pub(crate) type OnEvent = Arc<dyn Fn(Event) + Send + Sync>;
 
-/// Makes the context of the source of a stream.
-pub(crate) type ContextOf<'a> = &'a dyn Fn(StreamId, &str) -> Result<SourceContext>;
+/// Makes the context of the source of a stream, whose leaf in the graph has this id.
+pub(crate) type ContextOf<'a> = &'a dyn Fn(StreamId, OperatorId, &str) -> Result<SourceContext>;
 
 impl SourceContext {
     /// What all inputs of a context have in common.
@@ -152,6 +154,7 @@ impl SourceContext {
             stream: StreamId(0),
             name: "".into(),
             rate_limit: RateLimit::new(None, batch_interval),
+            has_checkpoint: false,
             last_plan: None,
             on_error,
             on_event,
@@ -177,10 +180,16 @@ impl SourceContext {
         SourceContext { rate_limit, ..self }
     }
 
-    /// The same with a plan to go on behind.
+    /// The same for a context with a checkpoint, with a plan to go on behind.
     #[must_use]
     pub(crate) fn behind(self, last_plan: Option<Arc<[u8]>>) -> Self {
-        SourceContext { last_plan, ..self }
+        SourceContext { has_checkpoint: true, last_plan, ..self }
+    }
+
+    /// Whether the context has a checkpoint, so that the batches of the source may be [restored](Source::restore), now or
+    /// after a restart.
+    pub fn has_checkpoint(&self) -> bool {
+        self.has_checkpoint
     }
 
     /// The plan of the last batch of this input that the checkpoint has: the source goes on where that ends, whatever it

@@ -13,6 +13,7 @@ mod native;
 mod offset_range;
 mod params;
 mod place;
+mod plan;
 mod range_reads;
 mod reader;
 mod records;
@@ -22,10 +23,11 @@ mod subscription;
 mod tests;
 mod topic_partition;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::offset_range::{OffsetRanges, describe};
-use self::reader::KafkaPartition;
+use self::reader::{KafkaPartition, Slot};
 use self::records::{Copied, Decoder, Each};
 use self::running::Running;
 use super::{InputBatch, Source, SourceContext};
@@ -101,6 +103,32 @@ impl<D> DirectSource<D> {
     }
 }
 
+impl<D> DirectSource<D> {
+    /// The batch that reads these ranges.
+    fn batch_of<T: Data>(
+        &mut self,
+        time: Time,
+        ranges: Vec<(Arc<Slot>, OffsetRange)>,
+        plan: Vec<u8>,
+    ) -> Result<InputBatch<T>>
+    where
+        D: Decoder<T>,
+    {
+        let most = self.params.max_records_per_task;
+        let decoder = self.decoder.for_batch(&self.name, time);
+        let running = self.running()?;
+        let partitions: Vec<_> = ranges
+            .into_iter()
+            .flat_map(|(slot, range)| KafkaPartition::parts(running.reader(), &slot, range, most, &decoder))
+            .collect();
+        let ranges: Vec<_> = partitions.iter().map(|part| part.range.clone()).collect();
+        let records = ranges.iter().map(OffsetRange::count).sum();
+        let description = describe(&ranges);
+        let dataset = running.context().read(partitions, OffsetRanges(ranges.into()));
+        Ok(InputBatch { dataset, records, description, plan })
+    }
+}
+
 impl<T: Data, D: Decoder<T>> Source<T> for DirectSource<D> {
     fn name(&self) -> String {
         self.name.clone()
@@ -112,19 +140,19 @@ impl<T: Data, D: Decoder<T>> Source<T> for DirectSource<D> {
     }
 
     fn batch(&mut self, time: Time) -> Result<Option<InputBatch<T>>> {
-        let most = self.params.max_records_per_task;
-        let decoder = self.decoder.for_batch(&self.name, time);
         let running = self.running()?;
-        let plan = running.plan(time)?;
-        let partitions: Vec<_> = plan
-            .into_iter()
-            .flat_map(|(slot, range)| KafkaPartition::parts(running.reader(), &slot, range, most, &decoder))
-            .collect();
-        let ranges: Vec<_> = partitions.iter().map(|part| part.range.clone()).collect();
-        let records = ranges.iter().map(OffsetRange::count).sum();
-        let description = describe(&ranges);
-        let dataset = running.context().read(partitions, OffsetRanges(ranges.into()));
-        Ok(Some(InputBatch { dataset, records, description, plan: Vec::new() }))
+        let ranges = running.plan(time)?;
+        let plan = running.encode(ranges.iter().map(|(_, range)| range))?;
+        self.batch_of(time, ranges, plan).map(Some)
+    }
+
+    fn can_restore(&self) -> bool {
+        true
+    }
+
+    fn restore(&mut self, time: Time, plan: &[u8]) -> Result<InputBatch<T>> {
+        let ranges = self.running()?.restore(time, plan)?;
+        self.batch_of(time, ranges, plan.to_vec())
     }
 
     fn completed(&mut self, time: Time) -> Result<()> {

@@ -27,6 +27,9 @@ pub(crate) struct Status {
     failed: Receiver<Infallible>,
     alive: Mutex<Option<Sender<Infallible>>>,
     drop_queued: AtomicBool,
+    /// Closed with `drop_queued`, for those that wait on channels.
+    drops: Receiver<Infallible>,
+    keeps: Mutex<Option<Sender<Infallible>>>,
     /// What the generator does that code of the program can hold up.
     busy_with: Mutex<Option<String>>,
 }
@@ -41,12 +44,15 @@ impl Status {
     pub(crate) fn new() -> Self {
         let life = Mutex::new(Life { state: State::Initialized, error: None });
         let (alive, failed) = bounded(0);
+        let (keeps, drops) = bounded(0);
         Status {
             life,
             changed: Condvar::new(),
             failed,
             alive: Mutex::new(Some(alive)),
             drop_queued: AtomicBool::new(false),
+            drops,
+            keeps: Mutex::new(Some(keeps)),
             busy_with: Mutex::new(None),
         }
     }
@@ -88,6 +94,12 @@ impl Status {
     /// From here on jobs that have not begun are thrown away.
     pub(crate) fn drop_queued_jobs(&self) {
         self.drop_queued.store(true, Ordering::Release);
+        *self.keeps.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// A channel that is closed when jobs that have not begun are thrown away.
+    pub(super) fn drops_jobs(&self) -> &Receiver<Infallible> {
+        &self.drops
     }
 
     pub(crate) fn drops_queued_jobs(&self) -> bool {

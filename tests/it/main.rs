@@ -26,6 +26,8 @@ mod operators;
 #[cfg(test)]
 mod outputs;
 #[cfg(test)]
+mod outputs_fail;
+#[cfg(test)]
 mod shapes;
 #[cfg(test)]
 mod spark_names;

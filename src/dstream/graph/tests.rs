@@ -1,5 +1,7 @@
 //! What streams remember: enough for every reader, however late it asks, and no more than Spark does.
 
+mod resume;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
@@ -8,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::context::StreamingContext;
-use crate::dstream::DStream;
+use crate::dstream::{DStream, Edge};
 use crate::input::QueueSource;
 use crate::input::SourceContext;
 use crate::time::Clock;
@@ -46,7 +48,7 @@ impl Graph {
         let mut graph = self.builder.finish(1, Arc::new(never)).unwrap();
         graph.begin(Time::ZERO, remember);
         let context = SourceContext::new(&self.runtime, &Clock::system(), SECOND, Arc::new(never), Arc::new(|_| ()));
-        graph.start_inputs(&|_, _| Ok(context.clone())).unwrap();
+        graph.start_inputs(&|_, _, _| Ok(context.clone())).unwrap();
         graph
     }
 }
@@ -233,4 +235,29 @@ proptest! {
             prop_assert!(oldest.is_none_or(|oldest| oldest > last_done - remember), "{}", node.name());
         }
     }
+}
+
+/// Kept in checkpoints: another output elsewhere changes nothing, and neither does a line between.
+#[test]
+fn outputs_are_found_by_what_they_read_and_their_place_among_equals() {
+    let ids = |build: &dyn Fn(&DStream<i64>)| -> Vec<OperatorId> {
+        let parts = Graph::new();
+        build(&parts.numbers);
+        let graph = parts.begin(Duration::ZERO);
+        (0..graph.outputs.len()).map(|output| graph.output_id(output)).collect()
+    };
+    let before = ids(&|numbers| {
+        numbers.print();
+        numbers.count().foreach_batch(|_, _| Ok(()));
+        numbers.count().named("how many").print();
+    });
+    let after = ids(&|numbers| {
+        numbers.map(|n| n + 1).print();
+        numbers.count().named("how many").print();
+        numbers.print();
+        numbers.print();
+        numbers.count().foreach_batch(|_, _| Ok(()));
+    });
+    assert_eq!([after[2], after[4], after[1]], before[..]);
+    assert!(after.iter().enumerate().all(|(n, id)| !after[..n].contains(id)), "{after:?}");
 }

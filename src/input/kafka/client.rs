@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::native::{self, Commit, TopicIds};
+use super::native::{self, Commit, TopicId, TopicIds};
 use super::params::KafkaParams;
 use super::topic_partition::TopicPartition;
 use crate::brokers::{not_accepted, text};
@@ -206,6 +206,19 @@ impl Planner {
         patience: Duration,
     ) -> Option<TopicIds> {
         TopicIds::ask(&self.consumer, topics, patience).ok()
+    }
+
+    /// The ids of those of the topics that exist. Waits for them.
+    pub(super) fn topic_ids(&self, topics: &[String], timeout: Duration) -> Result<BTreeMap<String, TopicId>> {
+        let answer = match TopicIds::ask(&self.consumer, topics.iter().map(String::as_str), timeout) {
+            // librdkafka answers by then; the rest is for a machine that is busy.
+            Ok(asked) => asked.wait(timeout + Duration::from_secs(1)),
+            Err(code) => Some(Err(code)),
+        };
+        answer.unwrap_or(Err(RDKafkaErrorCode::OperationTimedOut)).map_err(|code| {
+            let message = format!("the ids of the topics cannot be read (brokers {}): {code}", self.brokers);
+            Error::new(ErrorKind::Input, message)
+        })
     }
 
     /// The offset after the last record of each partition, in one round trip. `None` for a partition whose leader did

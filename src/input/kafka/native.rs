@@ -25,6 +25,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::topic_partition_list::Offset;
 use rdkafka::types::RDKafkaRespErr;
+use serde::{Deserialize, Serialize};
 
 use super::client::Events;
 
@@ -373,8 +374,15 @@ impl Drop for Event {
 }
 
 /// What tells a topic from another that has its name before or after it (KIP-516).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TopicId(i64, i64);
+
+#[cfg(test)]
+impl TopicId {
+    pub(super) fn for_tests(high: i64, low: i64) -> Self {
+        TopicId(high, low)
+    }
+}
 
 /// A question for the ids of topics, on its way.
 pub(super) struct TopicIds {
@@ -409,7 +417,12 @@ impl TopicIds {
 
     /// The answer, if it has come: the ids of the topics that exist; of none, if the brokers are too old to have ids.
     pub(super) fn answer(&self) -> Option<Result<BTreeMap<String, TopicId>, RDKafkaErrorCode>> {
-        Some(match self.queue.poll(Duration::ZERO)?.topic_ids() {
+        self.wait(Duration::ZERO)
+    }
+
+    /// Waits for the answer.
+    pub(super) fn wait(&self, wait: Duration) -> Option<Result<BTreeMap<String, TopicId>, RDKafkaErrorCode>> {
+        Some(match self.queue.poll(wait)?.topic_ids() {
             Err(RDKafkaErrorCode::UnsupportedFeature) => Ok(BTreeMap::new()),
             answer => answer,
         })

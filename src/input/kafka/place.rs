@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::input::{Claim, SourceContext};
 
 pub use commit_handle::CommitHandle;
-pub(super) use committer::{Positions, Progress};
+pub(super) use committer::{NOWHERE, Positions, Progress};
 pub use file_offsets::FileOffsetStore;
 pub(super) use group_offsets::GroupOffsets;
 pub use offset_store::{CommitError, OffsetStore};

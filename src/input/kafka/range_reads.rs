@@ -60,7 +60,8 @@ fn check(planner: &Planner, params: &KafkaParams, bounds: &BTreeMap<TopicPartiti
         return Ok(());
     }
     let query = Query::Partitions(bounds.keys().cloned().collect());
-    let partitions = partitions::find(planner, &query, params.start_timeout)?;
+    let partitions = partitions::find(planner, &query, params.start_timeout)?.partitions;
+    let partitions: Vec<_> = partitions.into_iter().collect();
     let logs = planner.logs(&partitions, params.start_timeout)?;
     for ((partition, &(from, until)), log) in bounds.iter().zip(logs) {
         if from < log.start || until > log.end {

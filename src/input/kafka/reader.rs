@@ -261,7 +261,7 @@ impl Reader {
             _ => until,
         };
         lane.next = if take(&mut lane.is_broken) { None } else { Some(end) };
-        if slot.last.is_some_and(|last| last <= end) {
+        if slot.ends_at(end) {
             // What librdkafka has fetched beyond goes, too.
             lane.next = None;
             lane.leftover = Messages::default();

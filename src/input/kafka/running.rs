@@ -16,7 +16,8 @@ use super::client::{Offsets, Planner};
 use super::native::{TopicId, TopicIds};
 use super::offset_range::OffsetRange;
 use super::params::KafkaParams;
-use super::place::{Place, Positions, Progress};
+use super::place::{NOWHERE, Place, Positions, Progress};
+use super::plan::Plan;
 use super::reader::{Reader, Slot};
 use super::subscription::{Query, Subscription};
 use super::topic_partition::TopicPartition;
@@ -63,6 +64,10 @@ pub(super) struct Running {
     asked_for_ids: Option<TopicIds>,
     /// Where the batches end that are planned and not completed.
     planned: VecDeque<(Time, Positions)>,
+    /// The last batch that a checkpoint has; empty if there is none.
+    last_plan: Plan,
+    /// Partitions that only batches of a checkpoint read.
+    former: BTreeMap<TopicPartition, Arc<Slot>>,
     ends: Outage,
     looks: Outage,
     next_look: Time,
@@ -88,9 +93,11 @@ impl Running {
         context: &SourceContext,
     ) -> Result<Self> {
         let query = subscription.query()?;
+        let last_plan = context.last_plan().map(Plan::decode).transpose()?.unwrap_or_default();
         let config = params.client_config(context.batch_interval())?;
         let planner = Arc::new(Planner::new(params, &config)?);
-        let partitions = partitions::find(&planner, &query, params.start_timeout)?;
+        let found = partitions::find(&planner, &query, params.start_timeout)?;
+        let partitions: Vec<_> = found.partitions.iter().cloned().collect();
         if let Some(unread) = subscription.with_offsets().find(|partition| !partitions.contains(partition)) {
             let message = format!("{unread} has an offset to start at, and the stream does not read it");
             return Err(Error::new(ErrorKind::Config, message));
@@ -115,6 +122,8 @@ impl Running {
             asked_for_ids: None,
             next: Vec::new(),
             planned: VecDeque::new(),
+            last_plan,
+            former: BTreeMap::new(),
             ends: Outage::new(params.max_outage, "have not told the ends of all partitions"),
             looks: Outage::new(params.max_outage, "have not told which partitions there are, or where they start"),
             next_look: Time::ZERO,
@@ -123,6 +132,7 @@ impl Running {
             place,
         };
         running.ask_for_ids(&partitions);
+        running.check_last_plan(&found)?;
         running.join(partitions, false)?;
         running.next_look = running.looks.now() + running.params.discovery_interval;
         Ok(running)
@@ -136,16 +146,63 @@ impl Running {
         &self.context
     }
 
+    /// Finds what the last batch of a checkpoint has read and is not there any more, or not under its name: offsets
+    /// mean nothing in another topic.
+    fn check_last_plan(&mut self, found: &Found) -> Result<()> {
+        let ids: Vec<(String, TopicId)> = self.last_plan.ids().map(|(topic, id)| (topic.to_string(), id)).collect();
+        let topics: Vec<String> = ids.iter().map(|(topic, _)| topic.clone()).collect();
+        self.ids.extend(ids.into_iter().map(|(topic, id)| (topic, vec![id])));
+        let now = if topics.is_empty() {
+            BTreeMap::new()
+        } else {
+            self.planner.topic_ids(&topics, self.params.start_timeout)?
+        };
+        for (topic, id) in now {
+            let known = self.ids.entry(topic.clone()).or_default();
+            if known.contains(&id) {
+                continue;
+            }
+            known.push(id);
+            let read = self.last_plan.ranges().filter(|(range, _)| *range.topic == *topic);
+            let read = read.map(|(range, _)| (range.topic_partition(), range.until));
+            let places: Vec<String> = read
+                .filter(|(partition, _)| self.query.names(partition))
+                .map(|(partition, until)| format!("{partition}: {until}"))
+                .collect();
+            if !places.is_empty() {
+                self.lose(was_made_anew(&topic, &places))?;
+                self.last_plan.begin_anew(&topic);
+            }
+        }
+        let missing = |(range, _): (OffsetRange, _)| {
+            let partition = range.topic_partition();
+            (self.query.names(&partition) && found.lacks(&partition)).then_some((partition, range.until))
+        };
+        let missing: Vec<_> = self.last_plan.ranges().filter_map(missing).collect();
+        for (partition, from) in missing {
+            self.lose(is_gone(&partition, from))?;
+            self.last_plan.forget(&partition);
+        }
+        Ok(())
+    }
+
     /// Adds partitions: from here on they belong to each batch.
     fn join(&mut self, joining: Vec<TopicPartition>, is_running: bool) -> Result<()> {
-        let Running { planner, subscription, params, context, place, .. } = self;
+        let Running { planner, subscription, params, context, place, last_plan: plan, .. } = self;
         let limits: Vec<_> = joining
             .iter()
             .map(|TopicPartition { topic, partition }| params.rates.limit_of(topic, *partition))
             .collect::<Result<_>>()?;
         let kept = place.load(&joining)?;
         let store = place.name();
-        let starts = Starts { planner, subscription, params, context, store, joining: is_running };
+        for (partition, kept) in joining.iter().zip(&kept) {
+            let (Some(kept), Some(until)) = (*kept, plan.until(partition)) else { continue };
+            if kept > until {
+                let stream = &self.stream;
+                tracing::warn!(stream, %partition, store, kept, until, "somebody has committed more than was read");
+            }
+        }
+        let starts = Starts { planner, subscription, params, context, plan, store, joining: is_running };
         let starts = starts.find(&joining, &kept)?;
         let joining: Vec<_> = joining.into_iter().zip(starts).collect();
         place.join(&joining, &kept)?;
@@ -188,6 +245,50 @@ impl Running {
         }
         self.planned.push_back((time, self.next.as_slice().into()));
         Ok(ranges)
+    }
+
+    /// What makes a batch of these ranges again.
+    pub(super) fn encode<'r>(&self, ranges: impl IntoIterator<Item = &'r OffsetRange>) -> Result<Vec<u8>> {
+        Plan::new(ranges, |topic| self.ids.get(topic).and_then(|ids| ids.last()).copied()).encode()
+    }
+
+    /// What the batch at a time has read, in this process or in an earlier one.
+    pub(super) fn restore(&mut self, time: Time, plan: &[u8]) -> Result<Vec<(Arc<Slot>, OffsetRange)>> {
+        let plan = Plan::decode(plan)?;
+        let numbers: BTreeMap<_, _> = self.partitions.iter().cloned().zip(0..).collect();
+        let mut positions = vec![NOWHERE; numbers.len()];
+        let mut ranges = Vec::new();
+        for (mut range, id) in plan.ranges() {
+            let partition = range.topic_partition();
+            let number: Option<&usize> = numbers.get(&partition);
+            let known = self.ids.get(&*range.topic).and_then(|ids| ids.last());
+            if id.is_some() && known.is_some() && id.as_ref() != known {
+                if !range.is_empty() {
+                    self.lose(format!("{range} of the batch at {time} are gone: the topic was made anew"))?;
+                }
+                range.until = range.from;
+            } else if let Some(&n) = number {
+                positions[n] = range.until;
+            }
+            let slot = match number {
+                Some(&n) => Arc::clone(&self.members[n].slot),
+                None => self.former(&partition, range.until)?,
+            };
+            ranges.push((slot, range));
+        }
+        self.planned.push_back((time, positions.into()));
+        Ok(ranges)
+    }
+
+    /// A partition that the subscription does not name any more.
+    fn former(&mut self, partition: &TopicPartition, last: i64) -> Result<Arc<Slot>> {
+        if let Some(slot) = self.former.get(partition) {
+            slot.extend(last);
+            return Ok(Arc::clone(slot));
+        }
+        let slot = self.reader.add_up_to(partition.clone(), last)?;
+        self.former.insert(partition.clone(), Arc::clone(&slot));
+        Ok(slot)
     }
 
     /// The offset up to which each partition can be read. One about which nothing is learned ends where the stream is.
@@ -268,7 +369,7 @@ impl Running {
             member.missing = if found.lacks(&self.partitions[n]) { member.missing + 1 } else { 0 };
             if member.missing >= LOOKS {
                 let (partition, from) = (&self.partitions[n], self.next[n]);
-                self.lose(format!("{partition} does not exist any more: what it had from offset {from} on is lost"))?;
+                self.lose(is_gone(partition, from))?;
                 self.members[n].gone = true;
                 self.reader.give_up(&self.members[n].slot);
             }
@@ -346,10 +447,7 @@ impl Running {
         }
         let places: Vec<String> =
             of_topic.iter().map(|&n| format!("{}: {}", self.partitions[n], self.next[n])).collect();
-        let lost = format!(
-            "topic {topic} was deleted and made anew: what the old one had behind the place of the stream ({}) is lost",
-            places.join(", ")
-        );
+        let lost = was_made_anew(topic, &places);
         if self.params.fail_on_data_loss {
             return self.lose(lost).map(|()| true);
         }
@@ -394,4 +492,15 @@ impl Running {
         drop(planner);
         place.stop(timeout)
     }
+}
+
+fn is_gone(partition: &TopicPartition, from: i64) -> String {
+    format!("{partition} does not exist any more: what it had from offset {from} on is lost")
+}
+
+fn was_made_anew(topic: &str, places: &[String]) -> String {
+    let places = places.join(", ");
+    format!(
+        "topic {topic} was deleted and made anew: what the old one had behind the place of the stream ({places}) is lost"
+    )
 }

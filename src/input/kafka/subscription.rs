@@ -149,6 +149,15 @@ pub(super) enum Query {
 }
 
 impl Query {
+    /// Whether a partition belongs to the subscription, if it exists.
+    pub(super) fn names(&self, partition: &TopicPartition) -> bool {
+        match self {
+            Query::Topics(topics) => topics.iter().any(|topic| **topic == *partition.topic),
+            Query::Pattern(regex) => Query::matches(regex, &partition.topic),
+            Query::Partitions(partitions) => partitions.contains(partition),
+        }
+    }
+
     /// Whether a topic belongs to the pattern.
     pub(super) fn matches(regex: &Regex, topic: &str) -> bool {
         !topic.starts_with("__") && regex.is_match(topic)

@@ -6,6 +6,7 @@ mod outages;
 mod places;
 mod reading;
 mod records;
+mod restored;
 mod starts;
 
 use std::ops::Range;

@@ -24,7 +24,10 @@ const LAST_BACKOFF: Duration = Duration::from_millis(20);
 /// after a while (`offsets.retention.minutes`, seven days unless set).
 const REFRESH: Duration = Duration::from_secs(600);
 
-/// The offset after the last record of each partition.
+/// The place of a partition of which a batch that was restored has nothing.
+pub(in crate::input::kafka) const NOWHERE: i64 = -1;
+
+/// The offset after the last record of each partition, or [`NOWHERE`].
 pub(in crate::input::kafka) type Positions = Arc<[i64]>;
 
 /// Up to where a stream is done, when a batch is. Partitions are added at the end and never leave, so a position says
@@ -217,7 +220,7 @@ impl Work {
             self.is_answered = false;
             for (n, (partition, position)) in partitions.iter().zip(positions.iter()).enumerate() {
                 // Few of many have moved, and a failure to commit the others would have ended the stream.
-                if self.done.get(n) != Some(position) {
+                if self.done.get(n) != Some(position) && *position != NOWHERE {
                     self.wanted.insert(partition.clone(), *position);
                 }
             }

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
@@ -14,7 +14,7 @@ use crate::input::kafka::topic_partition::TopicPartition;
 pub(in crate::input::kafka) struct Slot {
     pub(super) partition: TopicPartition,
     /// The offset at which there is nothing more to read for anyone.
-    pub(super) last: Option<i64>,
+    last: AtomicI64,
     /// The partition does not exist any more.
     pub(super) is_gone: AtomicBool,
     /// What is fetched is of a topic that had the name before.
@@ -36,7 +36,18 @@ impl Slot {
         let queue = queue(consumer, partition)?;
         let (lane, partition) = (Mutex::new(Some(Lane::new(queue, next))), partition.clone());
         let [is_gone, is_stale] = [false, false].map(AtomicBool::new);
+        let last = AtomicI64::new(last.unwrap_or(i64::MAX));
         Ok(Arc::new(Slot { partition, last, is_gone, is_stale, lane, reading: Mutex::default(), free: Condvar::new() }))
+    }
+
+    /// There is more to read, up to this offset.
+    pub(in crate::input::kafka) fn extend(&self, last: i64) {
+        self.last.fetch_max(last, Ordering::AcqRel);
+    }
+
+    /// Whether nobody has anything more to read from this offset on.
+    pub(super) fn ends_at(&self, offset: i64) -> bool {
+        self.last.load(Ordering::Acquire) <= offset
     }
 
     /// Another topic has the name now: the next read seeks, wherever it starts.

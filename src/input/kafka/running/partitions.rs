@@ -12,9 +12,9 @@ const MANY_TOPICS: usize = 8;
 
 /// What a subscription names at the moment.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(in crate::input::kafka) struct Found {
     /// In order.
-    pub(super) partitions: BTreeSet<TopicPartition>,
+    pub(in crate::input::kafka) partitions: BTreeSet<TopicPartition>,
     /// Topics of which it is not known right now.
     pub(super) uncertain: BTreeSet<String>,
     /// What was named and is not there, with the reason.
@@ -71,11 +71,7 @@ pub(super) fn look_up(planner: &Planner, query: &Query, timeout: Duration) -> Re
 }
 
 /// Looks up what a subscription names when the stream starts: all of it has to be there.
-pub(in crate::input::kafka) fn find(
-    planner: &Planner,
-    query: &Query,
-    timeout: Duration,
-) -> Result<Vec<TopicPartition>> {
+pub(in crate::input::kafka) fn find(planner: &Planner, query: &Query, timeout: Duration) -> Result<Found> {
     let brokers = planner.brokers();
     let found = planner.ask_until_ready(timeout, |timeout| look_up(planner, query, timeout)).map_err(|unanswered| {
         let what = match query {
@@ -85,14 +81,14 @@ pub(in crate::input::kafka) fn find(
         };
         unanswered.error(&format!("{what} cannot be looked up at the Kafka brokers {brokers}"))
     })?;
-    if let Some(missing) = found.missing {
+    if let Some(missing) = &found.missing {
         let message = format!("{missing} at the Kafka brokers {brokers}: create it, or correct its name");
         return Err(Error::new(ErrorKind::Input, message));
     }
     if found.partitions.is_empty() {
         tracing::warn!(brokers, ?query, "no topic matches yet");
     }
-    Ok(found.partitions.into_iter().collect())
+    Ok(found)
 }
 
 /// How many partitions topics have; `None` for those that do not exist.

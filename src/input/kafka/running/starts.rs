@@ -5,17 +5,20 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::input::SourceContext;
 use crate::input::kafka::client::Planner;
 use crate::input::kafka::params::{AutoOffsetReset, KafkaParams};
+use crate::input::kafka::plan::Plan;
 use crate::input::kafka::subscription::{Start, Subscription};
 use crate::input::kafka::topic_partition::TopicPartition;
 use crate::time::Time;
 
-/// Finds out where partitions are read from: at the offset or time that the subscription names, or else behind what is
-/// kept, or else where the parameters say.
+/// Finds out where partitions are read from: behind the last batch of a checkpoint, or else at the offset or time that
+/// the subscription names, or else behind what is kept, or else where the parameters say.
 pub(super) struct Starts<'s> {
     pub(super) planner: &'s Planner,
     pub(super) subscription: &'s Subscription,
     pub(super) params: &'s KafkaParams,
     pub(super) context: &'s SourceContext,
+    /// The last batch that a checkpoint has.
+    pub(super) plan: &'s Plan,
     /// What the place of the stream is called: `group clicks`.
     pub(super) store: String,
     /// Whether the partitions have joined a stream that runs.
@@ -28,7 +31,7 @@ impl Starts<'_> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
-        let Starts { planner, params, .. } = self;
+        let Starts { planner, params, plan, .. } = self;
         let logs = planner.logs(partitions, self.timeout())?;
         let at_times = self.at_times(partitions, kept)?;
         let mut starts = Vec::with_capacity(partitions.len());
@@ -38,13 +41,18 @@ impl Starts<'_> {
             // A stream commits where it starts in every partition: one that has no offset beside others that do was
             // added since, and what is in it came since.
             let is_new = || {
-                let of_topic =
-                    |(other, kept): (&TopicPartition, &Option<i64>)| other.topic == partition.topic && kept.is_some();
+                let of_topic = |(other, kept): (&TopicPartition, &Option<i64>)| {
+                    other.topic == partition.topic && (kept.is_some() || plan.until(other).is_some())
+                };
                 self.joining || partitions.iter().zip(kept).any(of_topic)
             };
+            if let Some(until) = plan.until(partition) {
+                starts.push(self.behind(&log, until, "the checkpoint", "begin with another checkpoint directory")?);
+                continue;
+            }
             starts.push(match (self.subscription.start_of(partition), kept[n], params.reset) {
                 (Some(Start::Offset(offset)), _, _) => log.explicit(offset)?,
-                (None, Some(kept), _) => self.behind_kept(&log, kept)?,
+                (None, Some(kept), _) => self.behind(&log, kept, &self.store, "keep the place under another name")?,
                 (Some(Start::Time(_)), _, _) | (None, None, AutoOffsetReset::AtTime(_)) => at_times[n].unwrap_or(end),
                 (None, None, AutoOffsetReset::Earliest) => beginning,
                 (None, None, AutoOffsetReset::Latest) if is_new() => beginning,
@@ -75,6 +83,7 @@ impl Starts<'_> {
             _ => None,
         };
         let time_of = |n: usize| match self.subscription.start_of(&partitions[n]) {
+            _ if self.plan.until(&partitions[n]).is_some() => None,
             Some(Start::Time(time)) => Some(time),
             Some(Start::Offset(_)) => None,
             None => reset.filter(|_| kept[n].is_none()),
@@ -93,10 +102,9 @@ impl Starts<'_> {
         Ok(offsets)
     }
 
-    /// Where to go on, unless what comes next is lost.
-    fn behind_kept(&self, log: &Log<'_>, kept: i64) -> Result<i64> {
+    /// Where to go on behind what is kept somewhere, unless what comes next is lost.
+    fn behind(&self, log: &Log<'_>, kept: i64, place: &str, or_else: &str) -> Result<i64> {
         let Log { partition, beginning, end } = *log;
-        let place = &self.store;
         let (lost, goes_on) = if kept < beginning {
             let lost = format!(
                 "{partition}: {place} has read up to offset {kept}, and the log now starts at {beginning}: records \
@@ -113,9 +121,7 @@ impl Starts<'_> {
             return Ok(kept);
         };
         if self.params.fail_on_data_loss {
-            let message = format!(
-                "{lost}; to go on without them, set `fail_on_data_loss(false)`, or keep the place under another name"
-            );
+            let message = format!("{lost}; to go on without them, set `fail_on_data_loss(false)`, or {or_else}");
             return Err(Error::new(ErrorKind::Input, message));
         }
         self.context.report_data_loss(lost);
