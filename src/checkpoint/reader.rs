@@ -377,7 +377,7 @@ impl std::fmt::Debug for Recovered {
 impl Recovered {
     pub(super) fn new(found: Found, storage: Arc<dyn Storage>) -> Self {
         let manifest = found.ledger.manifest.clone().expect("a log without a manifest is an error");
-        Recovered { batches: found.ledger.batches(), manifest, found, storage }
+        Recovered { batches: found.ledger.needed_batches(), manifest, found, storage }
     }
 
     /// The program that wrote it.
@@ -385,7 +385,8 @@ impl Recovered {
         &self.manifest
     }
 
-    /// All batches that are still kept, in the order of time.
+    /// The batches that are not done or have an output that failed, those whose plans are still needed by what is, and the
+    /// last; in the order of time.
     pub(crate) fn batches(&self) -> &[LoggedBatch] {
         &self.batches
     }

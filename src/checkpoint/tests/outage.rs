@@ -25,7 +25,7 @@ fn a_full_disk_is_waited_for_and_nothing_is_left_out() {
     }
     memory.set_full(false);
     hands.advance(Duration::from_millis(10));
-    journal.wait(ticket).unwrap();
+    journal.wait(&ticket).unwrap();
     drop(journal);
     assert!(errors.try_recv().is_err());
     let (_, recovered) = open_with(&Checkpoint::on(memory)).unwrap();
@@ -42,7 +42,7 @@ fn a_disk_that_stays_full_is_an_error_and_all_is_there_after_a_restart() {
     memory.set_full(true);
     let ticket = journal.planned(&planned(2));
     let error = std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| journal.wait(ticket).unwrap_err());
+        let waiting = scope.spawn(|| journal.wait(&ticket).unwrap_err());
         while !waiting.is_finished() {
             hands.advance(Duration::from_millis(500));
             std::thread::yield_now();
@@ -78,7 +78,7 @@ fn what_waits_while_something_is_written_is_synced_at_once() {
     let others: Vec<Ticket> = (2..=6).map(|second| journal.planned(&planned(second))).collect();
     open.send(()).unwrap();
     for ticket in std::iter::once(first).chain(others) {
-        journal.wait(ticket).unwrap();
+        journal.wait(&ticket).unwrap();
     }
     assert_eq!(memory.syncs() - before, 2);
 }
@@ -95,7 +95,7 @@ fn every_policy_syncs_as_often_as_it_says() {
         let settings = Checkpoint::on(memory.clone()).sync(policy);
         let (journal, _) = open(&settings, "clicks", &Clock::manual(&hands), &(Arc::new(|_| ()) as OnError)).unwrap();
         journal.begin(&manifest()).unwrap();
-        journal.wait(journal.planned(&planned(1))).unwrap();
+        journal.wait(&journal.planned(&planned(1))).unwrap();
         let (done, is_done) = unbounded();
         let then = Box::new(move || done.send(()).unwrap());
         journal.settled(at(1), vec![chunk(0, 1, 1, "a")], at(1), then).unwrap();

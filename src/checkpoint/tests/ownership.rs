@@ -67,7 +67,7 @@ fn a_standby_takes_over_from_one_whose_heart_stands_still_and_the_old_one_is_fen
 
     let error = old.check_owner().unwrap_err().to_string();
     assert!(error.contains("fenced by process") && error.contains("epoch 2"), "{error}");
-    let error = old.wait(old.planned(&planned(2))).unwrap_err().to_string();
+    let error = old.wait(&old.planned(&planned(2))).unwrap_err().to_string();
     assert!(error.contains("fenced by process"), "{error}");
     assert!(old.settled(at(1), Vec::new(), at(1), Box::new(|| ())).is_err());
 
