@@ -11,7 +11,7 @@ use crate::data::Data;
 use crate::dataset::{Chunk, Dataset, Flow, Keeping, StorageLevel};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::Runtime;
-use crate::id::{OperatorId, Origin};
+use crate::id::Origin;
 use crate::state::{self, ChunkKind, Durable, Saved, StateChunk, StateInfo};
 use crate::time::{Interval, Time};
 
@@ -103,7 +103,6 @@ pub(crate) trait AnyNode: Send + Sync {
     fn parents(&self) -> Vec<Edge>;
     fn needs_order(&self) -> bool;
     fn set_life(&self, life: Life);
-    fn operator_id(&self) -> Option<OperatorId>;
 
     /// What the operator keeps from batch to batch.
     fn durable(&self) -> Option<Arc<dyn Durable>>;
@@ -420,10 +419,6 @@ impl<T: Data> AnyNode for Node<T> {
     fn set_life(&self, life: Life) {
         // A graph starts once: a context has no way back from stopped to started.
         let _ = self.life.set(life);
-    }
-
-    fn operator_id(&self) -> Option<OperatorId> {
-        self.life().map(|life| life.origin.operator)
     }
 
     fn durable(&self) -> Option<Arc<dyn Durable>> {
