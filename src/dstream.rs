@@ -10,6 +10,7 @@ mod graph;
 mod input;
 mod job;
 mod keyed;
+mod name;
 mod node;
 mod persist;
 mod planning;
@@ -34,6 +35,7 @@ pub use foreach::Batch;
 pub(crate) use graph::{DStreamGraph, GraphBuilder, Planned, Settle};
 pub(crate) use input::PlannedInput;
 pub(crate) use job::Job;
+use name::Mark;
 use node::{AnyNode, Edge, Member, Node};
 pub use together::{AsDStream, StreamSet, Together};
 
@@ -69,9 +71,9 @@ impl<T> Clone for DStream<T> {
 }
 
 impl<T> DStream<T> {
-    /// Names the stream after a variable, unless it has a name.
-    fn name_after_binding(&self, variable: &str) {
-        self.node.set_default_label(variable);
+    /// Names the operators of the stream that were built since `mark` after a variable.
+    fn name_after_binding(&self, variable: &str, mark: Mark) {
+        name::name_after_binding(variable, &self.node.as_named(), mark);
     }
 }
 
@@ -146,7 +148,9 @@ impl<T: Data> DStream<T> {
 
     /// Gives the stream a name, for errors, events and metrics: instead of `map`, say, `clicks per user`.
     ///
-    /// The attribute [`pipeline`](macro@crate::pipeline) names streams after their variables; this name wins.
+    /// What the operator keeps is found by this name after a restart, wherever in the graph the operator is then: keep
+    /// the name, and no two operators that keep something may share one. The attribute
+    /// [`pipeline`](macro@crate::pipeline) names streams after their variables; this name wins.
     ///
     /// # Examples
     ///

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 /// Names an operator of the graph: the same program gives the same id in every process and after every restart.
 ///
-/// It is derived from the operator's name and the ids of its parents (and, among operators that share both, the order
-/// in which they were built), so that an edit elsewhere in the graph leaves it alone.
+/// It is derived from the operator's name, wherever in the graph it is; if it has none, from its method and the ids of
+/// its parents. Among operators that share all of that it is their order in the graph. So an edit elsewhere in the
+/// graph leaves it alone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct OperatorId(u64);
 
@@ -24,15 +25,25 @@ impl OperatorId {
         OperatorId(id)
     }
 
-    /// Derives an id from the operator's name, its parents and its place among equals.
-    pub(crate) fn derive(name: &str, parents: &[OperatorId], sibling: u32) -> Self {
+    /// Derives the id of an operator with a name from the name and its place among equals.
+    pub(crate) fn of_name(name: &str, place: u32) -> Self {
         let mut hash = Fnv::new();
+        hash.write(&[0xff]); // in no text: no method has this id
         hash.write(name.as_bytes());
+        hash.write(&[0]);
+        hash.write(&place.to_le_bytes());
+        OperatorId(hash.0)
+    }
+
+    /// Derives the id of an operator without a name from its method, its parents and its place among equals.
+    pub(crate) fn derive(method: &str, parents: &[OperatorId], place: u32) -> Self {
+        let mut hash = Fnv::new();
+        hash.write(method.as_bytes());
         hash.write(&[0]);
         for parent in parents {
             hash.write(&parent.0.to_le_bytes());
         }
-        hash.write(&sibling.to_le_bytes());
+        hash.write(&place.to_le_bytes());
         OperatorId(hash.0)
     }
 }
@@ -96,14 +107,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_depend_on_name_parents_and_place_only() {
+    fn ids_depend_on_name_or_method_and_parents_and_on_place() {
         let source = OperatorId::derive("queue", &[], 0);
         let map = OperatorId::derive("map", &[source], 0);
         assert_eq!(map, OperatorId::derive("map", &[source], 0));
         assert_ne!(map, OperatorId::derive("map", &[source], 1));
         assert_ne!(map, OperatorId::derive("filter", &[source], 0));
         assert_ne!(map, OperatorId::derive("map", &[], 0));
-        // Kept in checkpoints: this value may never change.
+        let named = OperatorId::of_name("map", 0);
+        assert_ne!(named, OperatorId::derive("map", &[], 0));
+        assert_ne!(named, OperatorId::of_name("map", 1));
+        // Kept in checkpoints: these values may never change.
         assert_eq!(source.to_string(), "dc37c58a22868688");
+        assert_eq!(named.to_string(), "77fe3506a62976d8");
     }
 }

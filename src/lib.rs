@@ -100,8 +100,8 @@ pub use exec::{Accumulator, Broadcast};
 pub use id::StreamId;
 pub use input::{Claim, InputBatch, QueueSource, Source, SourceContext};
 pub use listener::{BatchInfo, Event, InputInfo, Listener, OutputInfo};
-pub use storage::{Storage, StorageClaim};
 pub use scheduler::{OutputFailure, State, Stop};
+pub use storage::{Storage, StorageClaim};
 pub use tidemill_macros::pipeline;
 pub use time::{Clock, Interval, ManualClock, Time};
 
@@ -109,7 +109,7 @@ pub use time::{Clock, Interval, ManualClock, Time};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::dstream::Together;
-    pub use crate::dstream::binding::{Probe, name_binding, probe};
+    pub use crate::dstream::binding::{Mark, Probe, mark, name_binding, probe};
     #[cfg(feature = "kafka")]
     pub use crate::input::kafka::fields as kafka;
 }

@@ -1,6 +1,8 @@
 //! What operators keep from batch to batch, and how a checkpoint sees it: as chunks of bytes that only the operator
 //! understands. Knows nothing of streams, of batches but their times, or of where chunks go.
 
+pub(crate) mod shape;
+
 use crate::error::Result;
 use crate::id::OperatorId;
 use crate::time::Time;

@@ -70,6 +70,54 @@ fn the_first_of_several_bindings_stays() {
 }
 
 #[test]
+fn all_operators_of_an_expression_are_called_as_the_variable() {
+    #[pipeline]
+    fn chain(numbers: DStream<i32>) -> DStream<i32> {
+        let larger = numbers.map(|n| n + 1).map(|n| 100 / (n - 1)).filter(|n| *n > 1).map(|n| n + 1);
+        larger
+    }
+    #[pipeline]
+    fn called(numbers: DStream<i32>) -> DStream<i32> {
+        let moved = numbers.map(|n| n + 0);
+        let called = shares(&moved).filter(|n| *n > 1);
+        called
+    }
+    #[pipeline]
+    fn closure(numbers: DStream<i32>) -> DStream<i32> {
+        let add = |numbers: &DStream<i32>| shares(numbers).map(|n| n + 1);
+        let outer = add(&numbers).filter(|n| *n > 1);
+        outer
+    }
+    #[pipeline]
+    fn repeated(numbers: DStream<i32>) -> DStream<i32> {
+        let mut all = numbers.map(|n| n + 1);
+        for dividend in [100, 200] {
+            let next = all.map(move |n| dividend / (n - 1)).filter(|n| *n > 1);
+            all = next;
+        }
+        all
+    }
+    assert!(failure(chain).starts_with("larger/map 2 ("));
+    assert!(failure(called).starts_with("called/map ("));
+    assert!(failure(closure).starts_with("outer/map ("));
+    assert!(failure(repeated).starts_with("next/map ("));
+}
+
+#[test]
+fn what_was_there_before_is_left_as_it_is() {
+    struct Streams {
+        shares: DStream<i32>,
+    }
+    #[pipeline]
+    fn build(streams: &Streams) -> DStream<i32> {
+        let large = streams.shares.filter(|n| *n > 10);
+        let again = streams.shares.clone();
+        large.union(&again)
+    }
+    assert!(failure(|numbers| build(&Streams { shares: shares(&numbers) })).starts_with("map ("));
+}
+
+#[test]
 fn nested_blocks_are_visited_and_closures_are_not() {
     #[pipeline]
     fn nested(numbers: DStream<i32>) -> DStream<i32> {

@@ -10,10 +10,13 @@ use proc_macro::TokenStream;
 /// Names the streams of a graph-building function after the variables they are bound to.
 ///
 /// Errors, events and metrics then say `operator clicks_per_user (main.rs:12)` instead of
-/// `operator reduce_by_key (main.rs:12)`. It is as if [`named`] had been called on every stream that a `let` binds to
-/// one name, but weaker: a name given with `named` wins, before the binding or after it, and so does that of an
-/// earlier binding. State in checkpoints is found by the names given with `named` only, so that variables may be
-/// renamed and the attribute may come and go.
+/// `operator reduce_by_key (main.rs:12)`. All operators that a `let` builds for its value belong to the variable; those
+/// before the last are called `clicks_per_user/map`, with a number from the second `map` on. A name given with
+/// [`named`] wins, before the binding or after it, and so does that of an earlier binding.
+///
+/// **State in checkpoints is found by these names**, by `clicks_per_user/map_with_state` say. So the `let` may be moved
+/// and fed by other streams, and other operators may come and go in it: it keeps its state. If the variable is renamed,
+/// or the attribute comes or goes, the next start reports state that is gone, and how to keep it.
 ///
 /// It goes on any function with a body: `main`, an `async fn`, a generic one, a method.
 ///
@@ -37,7 +40,8 @@ use proc_macro::TokenStream;
 /// # What is named
 ///
 /// `let name = ...;`, also with `mut` or a type, also in nested blocks, if the value is a `DStream` and the name is
-/// used later on. Everything else is as it was written: bindings of other types, destructuring, `let ... else`,
+/// used later on; and what its expression builds, also in functions and closures that it calls. A stream that was there
+/// before the `let` is left as it is. Everything else is as it was written: bindings of other types, destructuring, `let ... else`,
 /// variables that are declared first and assigned later, and what closures, `async` blocks, nested functions and macro
 /// calls contain. In a `const fn` nothing is named.
 ///

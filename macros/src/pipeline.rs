@@ -1,4 +1,5 @@
-//! `#[pipeline]`: after each `let` that may bind a stream, a statement that names it.
+//! `#[pipeline]`: before and after each `let` that may bind a stream, a statement: the one after it names the stream and
+//! all that was built for it since the one before.
 //!
 //! Whether the value is a stream only the compiler knows, and often only later than at the `let`: the statement leaves
 //! that to `tidemill::__private`. The `let` itself stays as it was written, token by token, so that temporaries,
@@ -97,11 +98,17 @@ impl VisitMut for Namer {
 
 fn name_bindings(statements: &mut Vec<Stmt>) {
     let mut mentions = Mentions::default();
-    let mut reversed = Vec::with_capacity(2 * statements.len());
+    let mut reversed = Vec::with_capacity(3 * statements.len());
     for statement in statements.drain(..).rev() {
         if let Stmt::Local(local) = &statement {
             // To name what is never used would silence the compiler's warning, for a stream that never runs.
-            reversed.extend(binding(local).filter(|name| mentions.contain(name)).map(|name| naming(local, name)));
+            let naming = binding(local).filter(|name| mentions.contain(name)).map(|name| naming(local, name));
+            mentions.add(local.to_token_stream());
+            match naming {
+                Some([before, after]) => reversed.extend([after, statement, before]),
+                None => reversed.push(statement),
+            }
+            continue;
         }
         mentions.add(statement.to_token_stream());
         reversed.push(statement);
@@ -149,28 +156,28 @@ fn may_be_stream(expr: &Expr) -> bool {
     )
 }
 
-/// The statement that names `variable` if it is a stream; it is there when the `let` is.
-fn naming(local: &Local, variable: &Ident) -> Stmt {
-    let conditions = local.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
+/// The statements before and after a `let` that name `variable` if it is a stream; they are there when the `let` is.
+fn naming(local: &Local, variable: &Ident) -> [Stmt; 2] {
+    let conditions: Vec<_> = local.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect();
     let name = variable.unraw().to_string();
     // The path of the macro's user, the variables of nobody else.
     let here = Span::mixed_site();
-    Stmt::Expr(
-        Expr::Verbatim(quote_spanned! {here=>
-            #(#conditions)*
-            #[allow(trivial_casts, unreachable_code)]
-            {
-                let __probe = ::tidemill::__private::probe(&#variable);
-                ::tidemill::__private::name_binding(
-                    &#variable,
-                    #name,
-                    &__probe,
-                    &__probe as &::tidemill::__private::Probe<_, _, _>,
-                );
-            }
-        }),
-        None,
-    )
+    let before = quote_spanned! {here=> #(#conditions)* let __mark = ::tidemill::__private::mark(); };
+    let after = quote_spanned! {here=>
+        #(#conditions)*
+        #[allow(trivial_casts, unreachable_code)]
+        {
+            let __probe = ::tidemill::__private::probe(&#variable);
+            ::tidemill::__private::name_binding(
+                &#variable,
+                #name,
+                __mark,
+                &__probe,
+                &__probe as &::tidemill::__private::Probe<_, _, _>,
+            );
+        }
+    };
+    [before, after].map(|tokens| Stmt::Expr(Expr::Verbatim(tokens), None))
 }
 
 /// The variables that statements may use: every identifier in them, and every string, which may be a format.
@@ -219,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_statement_follows_the_let() {
+    fn the_statements_stand_around_the_let() {
         let function = quote! {
             pub async fn build<T: Data>(&self, numbers: DStream<T>) -> DStream<T> {
                 #![allow(unused)]
@@ -230,6 +237,7 @@ mod tests {
         let expected = quote! {
             pub async fn build<T: Data>(&self, numbers: DStream<T>) -> DStream<T> {
                 #![allow(unused)]
+                let __mark = ::tidemill::__private::mark();
                 let mut r#type: DStream<T> = numbers.count();
                 #[allow(trivial_casts, unreachable_code)]
                 {
@@ -237,6 +245,7 @@ mod tests {
                     ::tidemill::__private::name_binding(
                         &r#type,
                         "type",
+                        __mark,
                         &__probe,
                         &__probe as &::tidemill::__private::Probe<_, _, _>,
                     );
@@ -315,8 +324,11 @@ mod tests {
     fn a_name_is_there_when_the_let_is() {
         let function = quote! { fn f() { #[cfg(test)] #[allow(unused_mut)] let mut a = x(); a } };
         let expansion = expand(TokenStream::new(), function).to_string();
-        let attributes = quote! { ; #[cfg(test)] #[allow(trivial_casts, unreachable_code)] }.to_string();
-        assert!(expansion.contains(&attributes), "{expansion}");
+        for attributes in
+            [quote! { #[cfg(test)] let __mark = }, quote! { ; #[cfg(test)] #[allow(trivial_casts, unreachable_code)] }]
+        {
+            assert!(expansion.contains(&attributes.to_string()), "{expansion}");
+        }
     }
 
     #[test]

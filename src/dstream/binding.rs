@@ -3,10 +3,13 @@
 //! For each variable the macro writes
 //!
 //! ```text
+//! let mark = mark();
 //! let halves = numbers.map(|n| n / 2);
 //! let probe = probe(&halves);
-//! name_binding(&halves, "halves", &probe, &probe as &Probe<_, _, _>);
+//! name_binding(&halves, "halves", mark, &probe, &probe as &Probe<_, _, _>);
 //! ```
+//!
+//! The mark tells the operators that the `let` has built from older ones.
 //!
 //! The cast decides. `name_binding` asks for a `&Probe<V, V, U>`, where `V` is the type of the variable; `probe`
 //! returns a `Probe<DStream<U>, V, U>`, which dereferences to a `Probe<V, V, ()>`. If there is a `U` for which `V` is
@@ -22,11 +25,12 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 
 use super::DStream;
+pub use super::name::{Mark, mark};
 
 /// Names an `A` after its variable, which is of type `V`; `U` is what `V` is a stream of.
 #[derive(Debug)]
 pub struct Probe<A, V, U> {
-    name: fn(&A, &str),
+    name: fn(&A, &str, Mark),
     types: PhantomData<fn() -> (V, U)>,
 }
 
@@ -39,13 +43,19 @@ impl<V, U> Deref for Probe<DStream<U>, V, U> {
     type Target = Probe<V, V, ()>;
 
     fn deref(&self) -> &Probe<V, V, ()> {
-        const { &Probe { name: |_, _| {}, types: PhantomData } }
+        const { &Probe { name: |_, _, _| {}, types: PhantomData } }
     }
 }
 
 /// Names a variable's value if the probe was cast to one that does.
-pub fn name_binding<V, U>(variable: &V, name: &str, _probe: &Probe<DStream<U>, V, U>, cast: &Probe<V, V, U>) {
-    (cast.name)(variable, name);
+pub fn name_binding<V, U>(
+    variable: &V,
+    name: &str,
+    mark: Mark,
+    _probe: &Probe<DStream<U>, V, U>,
+    cast: &Probe<V, V, U>,
+) {
+    (cast.name)(variable, name, mark);
 }
 
 #[cfg(test)]
@@ -56,54 +66,97 @@ mod tests {
     use crate::dstream::node::AnyNode;
     use crate::input::QueueSource;
 
-    /// What the attribute writes after a `let`.
+    /// What the attribute writes around a `let`.
+    macro_rules! bind {
+        (let $variable:ident = $value:expr) => {
+            let mark = mark();
+            let $variable = $value;
+            name_binding!(mark, $variable);
+        };
+    }
+
     macro_rules! name_binding {
-        ($variable:ident) => {{
+        ($mark:ident, $variable:ident) => {{
             let probe = probe(&$variable);
-            name_binding(&$variable, stringify!($variable), &probe, &probe as &Probe<_, _, _>);
+            name_binding(&$variable, stringify!($variable), $mark, &probe, &probe as &Probe<_, _, _>);
         }};
     }
 
     /// What a stream is called, and what its state is found by.
-    fn names<T: Data>(stream: &DStream<T>) -> (&str, &str) {
-        (stream.node.name(), AnyNode::lasting_name(&*stream.node))
+    fn names<T: Data>(stream: &DStream<T>) -> (&str, Option<&str>) {
+        (stream.node.name(), AnyNode::names(&*stream.node).lasting())
+    }
+
+    fn numbers() -> DStream<u8> {
+        let context = StreamingContext::builder("test").build().unwrap();
+        context.input(QueueSource::<u8>::one_at_a_time())
     }
 
     #[test]
-    fn a_variable_names_a_stream_for_people_and_not_for_checkpoints() {
-        let context = StreamingContext::builder("test").build().unwrap();
-        let numbers = context.input(QueueSource::<u8>::one_at_a_time());
-        assert_eq!(names(&numbers.count()), ("count", "count"));
+    fn a_variable_names_a_stream_and_its_state() {
+        let numbers = numbers();
+        assert_eq!(names(&numbers.count()), ("count", None));
 
-        let counts = numbers.count();
-        name_binding!(counts);
-        assert_eq!(names(&counts), ("counts", "count"));
-        let again = counts.clone();
-        name_binding!(again);
-        assert_eq!(names(&again), ("counts", "count"));
+        bind!(let counts = numbers.count());
+        assert_eq!(names(&counts), ("counts", Some("counts/count")));
+        bind!(let again = counts.clone());
+        assert_eq!(names(&again), ("counts", Some("counts/count")));
         let given = counts.named("given");
-        name_binding!(given);
-        assert_eq!(names(&counts), ("given", "given"));
-        assert_eq!(names(&given), ("given", "given"));
+        assert_eq!(names(&counts), ("given", Some("given")));
+        assert_eq!(names(&given), ("given", Some("given")));
+    }
+
+    #[test]
+    fn operators_belong_to_the_binding_that_builds_them() {
+        let numbers = numbers();
+        let older = numbers.map(|n| n + 1);
+        let mut parts = Vec::new();
+        let part = |stream: &DStream<u8>, parts: &mut Vec<DStream<u8>>| {
+            parts.push(stream.clone());
+            stream.clone()
+        };
+        bind!(let sums = {
+            let first = part(&older.map(|n| n + 1), &mut parts);
+            bind!(let inner = part(&first.filter(|n| *n > 1), &mut parts));
+            let second = part(&inner.map(|n| n + 2), &mut parts);
+            let named = part(&second.map(|n| n + 3), &mut parts).named("third");
+            let elsewhere = numbers.map(|n| n + 4);
+            parts.push(elsewhere);
+            part(&named.union(&first), &mut parts).map(|n| n + 5)
+        });
+        let found: Vec<_> = parts.iter().map(names).collect();
+        let expected = [
+            ("sums/map", Some("sums/map")), // built before the `let` of `inner`
+            ("inner", Some("inner/filter")),
+            ("sums/map 2", Some("sums/map 2")),
+            ("third", Some("third")),
+            ("map", None), // nothing of `sums` is made of it
+            ("sums/union", Some("sums/union")),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(names(&sums), ("sums", Some("sums/map 4")));
+        assert_eq!(names(&older), ("map", None));
+        assert_eq!(names(&numbers), ("queue", None));
     }
 
     #[test]
     fn other_values_are_no_streams_whenever_their_type_is_known() {
-        fn generic<T>(value: T) -> T {
-            name_binding!(value);
+        let mark = mark();
+        let numbers = numbers();
+        let generic = |value: DStream<u8>| value;
+        fn named<T>(value: T, mark: Mark) -> T {
+            name_binding!(mark, value);
             value
         }
-        let context = StreamingContext::builder("test").build().unwrap();
-        let numbers = context.input(QueueSource::<u8>::one_at_a_time());
         let reference = &numbers;
         let pair = (numbers.clone(), ());
-        let boxed = Box::new(generic(numbers.clone()));
+        let boxed = Box::new(named(generic(numbers.clone()), mark));
         let later = "7".parse().unwrap();
-        name_binding!(reference);
-        name_binding!(pair);
-        name_binding!(boxed);
-        name_binding!(later);
+        name_binding!(mark, reference);
+        name_binding!(mark, pair);
+        name_binding!(mark, boxed);
+        name_binding!(mark, later);
         let _: u8 = later;
-        assert_eq!(names(&numbers).0, names(&numbers).1);
+        assert_eq!(names(&numbers), ("queue", None));
     }
 }

@@ -371,24 +371,31 @@ fn visit(node: &Arc<dyn AnyNode>, nodes: &mut Vec<Arc<dyn AnyNode>>, places: &mu
     nodes.push(Arc::clone(node));
 }
 
-/// Derives what nodes and outputs are found by: their name, what they read, and their place among equals.
+/// Derives what nodes and outputs are found by: their name, or what they are and what they read; and their place among
+/// equals.
 fn identify(
     outputs: &[Arc<dyn Output>],
     nodes: &[Arc<dyn AnyNode>],
     places: &AHashMap<usize, usize>,
 ) -> (Vec<OperatorId>, Vec<OperatorId>) {
-    let mut siblings: BTreeMap<(String, Vec<OperatorId>), u32> = BTreeMap::new();
-    let mut derive = |name: &str, reads: Vec<OperatorId>| {
-        let sibling = siblings.entry((name.to_string(), reads.clone())).or_default();
-        *sibling += 1;
-        OperatorId::derive(name, &reads, *sibling - 1)
+    let mut equals: BTreeMap<OperatorId, u32> = BTreeMap::new();
+    let mut among_equals = |id: &dyn Fn(u32) -> OperatorId| {
+        let place = equals.entry(id(0)).or_default();
+        *place += 1;
+        id(*place - 1)
     };
     let mut ids: Vec<OperatorId> = Vec::with_capacity(nodes.len());
     for node in nodes {
-        let reads = node.parents().iter().map(|edge| ids[places[&address(&edge.node)]]).collect();
-        ids.push(derive(node.lasting_name(), reads));
+        let reads: Vec<_> = node.parents().iter().map(|edge| ids[places[&address(&edge.node)]]).collect();
+        ids.push(match node.names().lasting() {
+            Some(name) => among_equals(&|place| OperatorId::of_name(name, place)),
+            None => among_equals(&|place| OperatorId::derive(node.operator_name(), &reads, place)),
+        });
     }
-    let of_output = |output: &Arc<dyn Output>| derive(output.name(), vec![ids[places[&address(&output.edge().node)]]]);
+    let of_output = |output: &Arc<dyn Output>| {
+        let reads = [ids[places[&address(&output.edge().node)]]];
+        among_equals(&|place| OperatorId::derive(output.name(), &reads, place))
+    };
     let of_outputs = outputs.iter().map(of_output).collect();
     (ids, of_outputs)
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::name::{Named, Names};
 use super::{DStream, GraphBuilder, Operator, Predicate};
 use crate::data::Data;
 use crate::dataset::{Chunk, Dataset, Flow, Keeping, StorageLevel};
@@ -16,10 +17,9 @@ use crate::time::{Interval, Time};
 pub(crate) struct Node<T> {
     operator: Box<dyn Operator<T>>,
     site: &'static Location<'static>,
-    /// The name that the program gave it.
-    label: OnceLock<String>,
-    /// The variable that the program first bound it to.
-    default_label: OnceLock<String>,
+    names: Names,
+    /// What to know of the operator to name it; found without a bound on `T`, which who names a variable has not.
+    named: fn(&Self) -> Named<'_>,
     /// How the program has the records kept.
     keeping: OnceLock<Keeping<T>>,
     /// Whether a window reads the stream.
@@ -78,8 +78,7 @@ pub(crate) trait AnyNode: Send + Sync {
     fn name(&self) -> &str;
     fn operator_name(&self) -> &str;
 
-    /// What the operator's id is derived from: its name without that of a variable, which may change at any time.
-    fn lasting_name(&self) -> &str;
+    fn names(&self) -> &Names;
 
     fn site(&self) -> &'static Location<'static>;
     fn slide(&self) -> Duration;
@@ -111,8 +110,8 @@ impl<T: Data> Node<T> {
         Node {
             operator,
             site,
-            label: OnceLock::new(),
-            default_label: OnceLock::new(),
+            names: Names::new(),
+            named: |node| Named { names: &node.names, method: node.operator.name(), parents: node.operator.parents() },
             keeping: OnceLock::new(),
             in_window: AtomicBool::new(false),
             life: OnceLock::new(),
@@ -158,7 +157,7 @@ impl<T: Data> Node<T> {
 
     /// See [`Operator::filtered`]. The new operator is called what this one is called, unless it is given a name.
     pub(crate) fn filtered(&self, filter: &Predicate<T>) -> Option<Box<dyn Operator<T>>> {
-        self.operator.filtered(AnyNode::lasting_name(self), filter)
+        self.operator.filtered(self.names.given().unwrap_or(self.operator.name()), filter)
     }
 
     /// The part of an interval that comes after the zero time.
@@ -185,7 +184,7 @@ impl<T: Data> Node<T> {
 
     /// Names the stream; comes back with the name it has already.
     pub(crate) fn set_label(&self, label: &str) -> std::result::Result<(), String> {
-        self.label.set(label.to_string()).map_err(|_| self.name().to_string())
+        self.names.give(label).map_err(|_| self.name().to_string())
     }
 
     /// The stream whose records are kept instead of those of this one.
@@ -223,9 +222,8 @@ impl<T: Data> Node<T> {
 }
 
 impl<T> Node<T> {
-    /// What the stream is called for as long as it has no name; the first one stays.
-    pub(crate) fn set_default_label(&self, label: &str) {
-        let _ = self.default_label.set(label.to_string());
+    pub(super) fn as_named(&self) -> Named<'_> {
+        (self.named)(self)
     }
 }
 
@@ -236,7 +234,7 @@ pub(crate) fn is_valid(time: Time, zero_time: Time, slide: Duration) -> bool {
 
 impl<T: Data> Node<T> {
     pub(crate) fn name(&self) -> &str {
-        self.label.get().or_else(|| self.default_label.get()).map_or_else(|| self.operator.name(), String::as_str)
+        self.names.shown().unwrap_or(self.operator.name())
     }
 
     pub(crate) fn site(&self) -> &'static Location<'static> {
@@ -257,8 +255,8 @@ impl<T: Data> AnyNode for Node<T> {
         self.operator.name()
     }
 
-    fn lasting_name(&self) -> &str {
-        self.label.get().map_or_else(|| self.operator.name(), String::as_str)
+    fn names(&self) -> &Names {
+        &self.names
     }
 
     fn site(&self) -> &'static Location<'static> {
