@@ -42,7 +42,7 @@ pub(crate) fn decode_frame<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8
 }
 
 /// Appends the bytes of a value.
-fn encode_value<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<()> {
+pub(crate) fn encode_value<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<()> {
     let start = into.len();
     bincode::serde::encode_into_std_write(value, into, FORMAT)
         .map_err(|e| Error::new(ErrorKind::Codec, format!("a {} cannot be written", name::<T>())).caused_by(e))?;
@@ -55,7 +55,7 @@ fn encode_value<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<()> {
 }
 
 /// Reads the value at the start of `bytes`, and returns how many of them it took.
-fn decode_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize)> {
+pub(crate) fn decode_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize)> {
     bincode::serde::decode_from_slice(bytes, FORMAT)
         .map_err(|e| torn::<T>("its bytes do not fit the type").caused_by(e))
 }
@@ -83,7 +83,8 @@ fn body_len(head: &[u8; FRAME_HEAD]) -> usize {
     u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize
 }
 
-fn torn<T>(what: &str) -> Error {
+/// The error of bytes that are no `T`.
+pub(crate) fn torn<T>(what: &str) -> Error {
     Error::new(ErrorKind::Codec, format!("a {} cannot be read: {what}", name::<T>()))
 }
 

@@ -4,7 +4,9 @@
 //! (which times are valid, what is remembered, that a stream used twice is computed once) is in `node.rs`. What looks
 //! at one batch only is lifted from `dataset`.
 
+mod batches;
 pub(crate) mod binding;
+mod checkpoint;
 mod foreach;
 mod graph;
 mod input;
@@ -31,8 +33,9 @@ use crate::exec::Runtime;
 use crate::state::Durable;
 use crate::time::{Interval, Time, is_multiple};
 
+use batches::BatchFormat;
 pub use foreach::Batch;
-pub(crate) use graph::{DStreamGraph, GraphBuilder, Planned, Settle};
+pub(crate) use graph::{DStreamGraph, GraphBuilder, Planned, Settle, Settled};
 pub(crate) use input::PlannedInput;
 pub(crate) use job::Job;
 use name::Mark;
@@ -116,6 +119,17 @@ pub(crate) trait Operator<T>: Send + Sync + 'static {
     /// What the operator keeps from batch to batch. Such an operator is computed at each of its times, whoever asks for
     /// it.
     fn durable(&self) -> Option<Arc<dyn Durable>> {
+        None
+    }
+
+    /// How often a snapshot of what the operator keeps begins if nobody says so: Spark's rule.
+    fn automatic_checkpoint(&self) -> Duration {
+        checkpoint::automatic_interval(self.slide())
+    }
+
+    /// How the operator's batches are saved, if it knows what bytes its records have and making them again costs more,
+    /// or cannot be done.
+    fn batch_format(&self) -> Option<&BatchFormat<T>> {
         None
     }
 

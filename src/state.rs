@@ -1,11 +1,14 @@
 //! What operators keep from batch to batch, and how a checkpoint sees it: as chunks of bytes that only the operator
 //! understands. Knows nothing of streams, of batches but their times, or of where chunks go.
 
+mod entries;
 pub(crate) mod shape;
 
 use crate::error::Result;
 use crate::id::OperatorId;
 use crate::time::Time;
+
+pub(crate) use entries::{Entries, read_entries};
 
 /// What an operator keeps from batch to batch, partition by partition.
 ///

@@ -1,3 +1,5 @@
+mod history;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::Location;
@@ -8,10 +10,11 @@ use std::time::Duration;
 
 use ahash::AHashMap;
 
+use self::history::{Needs, needs};
 use super::foreach::Output;
 use super::input::{AnyInput, PlannedInput};
 use super::job::Job;
-use super::node::{AnyNode, Edge, Life, Member, Saving};
+use super::node::{AnyNode, Life, Member};
 use super::planning::Planning;
 use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::Runtime;
@@ -32,6 +35,13 @@ pub(crate) struct GraphBuilder {
     parts: Mutex<Parts>,
 }
 
+/// What the context says of checkpoints.
+#[derive(Clone, Copy, Debug)]
+struct Checkpoints {
+    /// How often snapshots begin where a stream does not say so; `None` for the automatic interval of each.
+    interval: Option<Duration>,
+}
+
 #[derive(Default)]
 struct Parts {
     inputs: Vec<InputNode>,
@@ -39,6 +49,8 @@ struct Parts {
     /// Prefix and suffix of what outputs write to files, and the line of each.
     files: BTreeMap<PathBuf, &'static Location<'static>>,
     mistakes: Vec<String>,
+    /// Set if the context has a checkpoint.
+    checkpoints: Option<Checkpoints>,
     /// Set once the graph runs: whom to tell that somebody still builds.
     closed: Option<OnError>,
 }
@@ -69,6 +81,12 @@ impl GraphBuilder {
 
     pub(super) fn next_stream(&self) -> StreamId {
         StreamId(self.next_stream.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The context has a checkpoint. `interval` says how often snapshots begin where a stream does not; without it that
+    /// is automatic.
+    pub(crate) fn has_checkpoint(&self, interval: Option<Duration>) {
+        self.parts().checkpoints = Some(Checkpoints { interval });
     }
 
     pub(super) fn add_input(&self, input: Arc<dyn AnyInput>, node: Arc<dyn AnyNode>) {
@@ -151,7 +169,14 @@ impl GraphBuilder {
     pub(crate) fn finish(&self, concurrent_jobs: usize, on_error: OnError) -> Result<DStreamGraph> {
         let mut parts = self.parts();
         parts.closed = Some(on_error);
-        let graph = DStreamGraph::new(&parts.inputs, &parts.outputs, Arc::clone(&self.planning));
+        let graph = DStreamGraph::new(
+            &parts.inputs,
+            &parts.outputs,
+            Arc::clone(&self.planning),
+            self.runtime.clone(),
+            parts.checkpoints,
+        );
+        parts.mistakes.extend(graph.checkpoint_mistakes());
         if concurrent_jobs > 1 {
             let in_order = graph.nodes.iter().filter(|node| node.needs_order());
             parts.mistakes.extend(in_order.map(|node| {
@@ -211,9 +236,15 @@ pub(crate) struct DStreamGraph {
     /// The inputs that outputs are made of, in the order in which the program made them.
     inputs: Vec<InputNode>,
     /// The nodes that keep something from batch to batch, parents before children.
-    durable: Arc<[Arc<dyn AnyNode>]>,
+    durable: Vec<Arc<dyn AnyNode>>,
+    /// The nodes that a batch settles: those that keep something or save their batches, parents before children.
+    settled: Arc<[Arc<dyn AnyNode>]>,
     planning: Arc<Planning>,
+    runtime: Runtime,
+    checkpoints: Option<Checkpoints>,
     zero_time: Time,
+    /// How far back before a batch that is done the plans of inputs are needed.
+    history: Duration,
 }
 
 /// What a batch consists of.
@@ -230,54 +261,84 @@ pub(crate) struct Settle {
     nodes: Arc<[Arc<dyn AnyNode>]>,
 }
 
+/// What a batch leaves to be saved.
+#[derive(Debug, Default)]
+pub(crate) struct Settled {
+    pub(crate) chunks: Vec<StateChunk>,
+    /// The operators that save batches, and for each the time up to which those are forgotten and not needed any more.
+    pub(crate) forgotten: Vec<(OperatorId, Time)>,
+}
+
 impl Settle {
     /// Returns what is to be saved, if `saving` says that something is.
-    pub(crate) fn run(&self, saving: Option<Saving>) -> Result<Vec<StateChunk>> {
-        let mut chunks = Vec::new();
+    pub(crate) fn run(&self, saving: bool) -> Result<Settled> {
+        let mut settled = Settled::default();
         for node in self.nodes.iter() {
-            chunks.append(&mut node.settle(self.time, saving)?);
+            settled.chunks.append(&mut node.settle(self.time, saving)?);
+            settled.forgotten.extend(node.operator_id().zip(node.saved_horizon(self.time)));
         }
-        Ok(chunks)
+        Ok(settled)
     }
 }
 
-/// What is found out about a node from those that read it.
-#[derive(Default)]
-struct Needs {
-    readers: usize,
-    in_window: bool,
-    remember: Duration,
-    /// How long after its time a batch can be asked for the first time: a window asks for those since its last slide.
-    late: Duration,
-}
-
 impl DStreamGraph {
-    fn new(inputs: &[InputNode], outputs: &[Arc<dyn Output>], planning: Arc<Planning>) -> Self {
+    fn new(
+        inputs: &[InputNode],
+        outputs: &[Arc<dyn Output>],
+        planning: Arc<Planning>,
+        runtime: Runtime,
+        checkpoints: Option<Checkpoints>,
+    ) -> Self {
         let mut nodes = Vec::new();
         let mut places = AHashMap::new();
         for output in outputs {
             visit(&output.edge().node, &mut nodes, &mut places);
         }
         let inputs = inputs.iter().filter(|(_, node)| places.contains_key(&address(node))).cloned().collect();
-        let durable = nodes.iter().filter(|node| node.durable().is_some()).cloned().collect();
+        let durable: Vec<_> = nodes.iter().filter(|node| node.durable().is_some()).cloned().collect();
         let (ids, output_ids) = identify(outputs, &nodes, &places);
-        let (outputs, zero_time) = (outputs.to_vec(), Time::ZERO);
-        DStreamGraph { outputs, nodes, places, ids, output_ids, inputs, durable, planning, zero_time }
+        DStreamGraph {
+            outputs: outputs.to_vec(),
+            nodes,
+            places,
+            ids,
+            output_ids,
+            inputs,
+            settled: durable.clone().into(),
+            durable,
+            planning,
+            runtime,
+            checkpoints,
+            zero_time: Time::ZERO,
+            history: Duration::ZERO,
+        }
     }
 
     /// Says when time begins, and lets every stream know what it has to remember.
     pub(crate) fn begin(&mut self, zero_time: Time, remember: Duration) {
         self.zero_time = zero_time;
-        let DStreamGraph { outputs, nodes, places, ids, .. } = &*self;
-        let needs = needs(outputs, nodes, places, remember);
-        for ((node, &operator), needs) in nodes.iter().zip(ids).zip(&needs) {
+        let needs = needs(self, remember);
+        let back = history::back(self, &needs);
+        let default_interval = self.checkpoints.and_then(|checkpoints| checkpoints.interval);
+        for (((node, &operator), needs), back) in self.nodes.iter().zip(&self.ids).zip(&needs).zip(&back) {
             node.set_life(Life {
                 zero_time,
                 remember: needs.remember,
-                keep: needs.readers > 1 || needs.in_window,
+                late: needs.late,
+                keep: needs.keeps_records(&**node),
+                saves: needs.saves.then_some(*back),
+                checkpoint_interval: node
+                    .chosen_checkpoint()
+                    .map(|(interval, _)| interval)
+                    .or(default_interval)
+                    .unwrap_or_else(|| node.automatic_checkpoint()),
                 origin: Arc::new(Origin { operator, name: node.name().into(), site: node.site() }),
             });
         }
+        let is_settled = |(node, needs): &(&Arc<dyn AnyNode>, &Needs)| needs.saves || node.durable().is_some();
+        self.settled = self.nodes.iter().zip(&needs).filter(is_settled).map(|(node, _)| Arc::clone(node)).collect();
+        let is_planned = |place: &usize| self.nodes[*place].parents().is_empty() && !needs[*place].saves;
+        self.history = (0..self.nodes.len()).filter(is_planned).map(|place| back[place]).max().unwrap_or_default();
     }
 
     pub(crate) fn start_inputs(&self, context_of: ContextOf) -> Result<()> {
@@ -332,7 +393,7 @@ impl DStreamGraph {
             jobs.extend(output.job(number, time)?);
         }
         let inputs = self.inputs.iter().flat_map(|(input, _)| input.take_planned()).collect();
-        let settle = (!self.durable.is_empty()).then(|| Settle { time, nodes: Arc::clone(&self.durable) });
+        let settle = (!self.settled.is_empty()).then(|| Settle { time, nodes: Arc::clone(&self.settled) });
         Ok(Planned { jobs, inputs, settle })
     }
 
@@ -398,37 +459,6 @@ fn identify(
     };
     let of_outputs = outputs.iter().map(of_output).collect();
     (ids, of_outputs)
-}
-
-/// Goes from the outputs to the inputs and adds up for how long each batch is needed, and at least `remember`.
-///
-/// A stream that a window reads is remembered for the window, and for as long as the window itself: Spark's rule. Any
-/// other stream, and one from which panes are made, is asked for a batch once by each of its readers, and is remembered
-/// until the last of them can have asked. Spark remembers it as long as its readers are, and with it all that they were made from.
-fn needs(
-    outputs: &[Arc<dyn Output>],
-    nodes: &[Arc<dyn AnyNode>],
-    places: &AHashMap<usize, usize>,
-    remember: Duration,
-) -> Vec<Needs> {
-    let mut needs: Vec<Needs> = nodes.iter().map(|_| Needs::default()).collect();
-    for output in outputs {
-        needs[places[&address(&output.edge().node)]].readers += 1;
-    }
-    // Children come after their parents in the list: from the back, each is complete before its parents are told.
-    for place in (0..nodes.len()).rev() {
-        let slide = nodes[place].slide();
-        needs[place].remember = needs[place].remember.max(slide).max(remember);
-        let (own, late) = (needs[place].remember, needs[place].late);
-        for Edge { node, window, once } in nodes[place].parents() {
-            let parent = &mut needs[places[&address(&node)]];
-            parent.readers += 1;
-            parent.in_window |= !once;
-            parent.remember = parent.remember.max(if once { late + slide } else { own + window });
-            parent.late = parent.late.max(late + slide.min(window).saturating_sub(node.slide()));
-        }
-    }
-    needs
 }
 
 #[cfg(test)]

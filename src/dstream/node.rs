@@ -1,16 +1,18 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::batches::{BatchFormat, Restoring};
 use super::name::{Named, Names};
 use super::{DStream, GraphBuilder, Operator, Predicate};
 use crate::data::Data;
 use crate::dataset::{Chunk, Dataset, Flow, Keeping, StorageLevel};
 use crate::error::{Error, ErrorKind, Result};
+use crate::exec::Runtime;
 use crate::id::{OperatorId, Origin};
-use crate::state::{ChunkKind, Durable, StateChunk};
+use crate::state::{self, ChunkKind, Durable, Saved, StateChunk};
 use crate::time::{Interval, Time};
 
 /// An operator in the graph, with what all operators share. Spark's `DStream.getOrCompute` and what it rests on.
@@ -24,11 +26,19 @@ pub(crate) struct Node<T> {
     keeping: OnceLock<Keeping<T>>,
     /// Whether a window reads the stream.
     in_window: AtomicBool,
+    /// What the program has said of its checkpoints.
+    checkpoint: OnceLock<Checkpoint<T>>,
     life: OnceLock<Life>,
     /// The datasets of the batches that somebody may still ask for.
     remembered: Mutex<BTreeMap<Time, Dataset<T>>>,
+    /// The times of those that a checkpoint has.
+    saved: Mutex<BTreeSet<Time>>,
+    /// Batches on their way back from a checkpoint.
+    restoring: Mutex<BTreeMap<Time, Restoring<T>>>,
     /// The microseconds up to which batches are forgotten.
     forgotten: AtomicI64,
+    /// The microseconds up to which all batches that there are have come from a checkpoint.
+    restored: AtomicI64,
     /// The microseconds of the batch that the operator is computing.
     computing: AtomicI64,
 }
@@ -39,8 +49,14 @@ pub(crate) struct Life {
     pub(crate) zero_time: Time,
     /// For how long a batch is remembered after its time.
     pub(crate) remember: Duration,
-    /// Whether datasets keep their records: somebody reads them more than once.
+    /// How long after its time a batch can be asked for the first time.
+    pub(crate) late: Duration,
+    /// Whether datasets keep their records: somebody reads them more than once, or late.
     pub(crate) keep: bool,
+    /// For how long a checkpoint has the batches, if it has them.
+    pub(crate) saves: Option<Duration>,
+    /// How often a snapshot of what the operator keeps begins.
+    pub(crate) checkpoint_interval: Duration,
     pub(crate) origin: Arc<Origin>,
 }
 
@@ -54,10 +70,12 @@ pub(crate) struct Edge {
     pub(crate) once: bool,
 }
 
-/// That what is kept is to be saved, and whether a snapshot is due.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Saving {
-    pub(crate) due: bool,
+/// What the program has said of a stream's checkpoints.
+pub(crate) struct Checkpoint<T> {
+    pub(crate) interval: Duration,
+    pub(crate) format: BatchFormat<T>,
+    /// The line that said it.
+    pub(crate) site: &'static Location<'static>,
 }
 
 /// One of the streams that an operator reads together.
@@ -90,9 +108,28 @@ pub(crate) trait AnyNode: Send + Sync {
     /// What the operator keeps from batch to batch.
     fn durable(&self) -> Option<Arc<dyn Durable>>;
 
+    /// How often the program has a snapshot begin, and the line that says so.
+    fn chosen_checkpoint(&self) -> Option<(Duration, &'static Location<'static>)>;
+
+    /// How often a snapshot begins if nobody says so.
+    fn automatic_checkpoint(&self) -> Duration;
+
+    /// Whether batches can be saved.
+    fn can_save(&self) -> bool;
+
     /// Brings what the operator keeps up to the batch at `time`, as far as no output has, and returns it to be saved if
-    /// `saving` says so.
-    fn settle(&self, time: Time, saving: Option<Saving>) -> Result<Vec<StateChunk>>;
+    /// `saving`, and with it the batches that were planned up to there and are not saved yet.
+    fn settle(&self, time: Time, saving: bool) -> Result<Vec<StateChunk>>;
+
+    /// The time up to which saved batches are forgotten once the batch at `done` is done; `None` if none are saved.
+    fn saved_horizon(&self, done: Time) -> Option<Time>;
+
+    /// Takes back a partition of the batch at `time`. All come before `resume`, on any threads.
+    fn restore_batch(&self, time: Time, chunk: &state::Chunk<'_>) -> Result<()>;
+
+    /// The graph goes on after the batch at `done`: remembers what was taken back, and if `again` plans the batches that
+    /// it would remember if it had not stopped.
+    fn resume(&self, done: Time, again: bool, runtime: &Runtime) -> Result<()>;
 
     /// Makes sure that the batch at `time` is planned.
     fn plan(&self, time: Time) -> Result<()>;
@@ -114,9 +151,13 @@ impl<T: Data> Node<T> {
             named: |node| Named { names: &node.names, method: node.operator.name(), parents: node.operator.parents() },
             keeping: OnceLock::new(),
             in_window: AtomicBool::new(false),
+            checkpoint: OnceLock::new(),
             life: OnceLock::new(),
-            remembered: Mutex::new(BTreeMap::new()),
+            remembered: Mutex::default(),
+            saved: Mutex::default(),
+            restoring: Mutex::default(),
             forgotten: AtomicI64::new(i64::MIN),
+            restored: AtomicI64::new(i64::MIN),
             computing: AtomicI64::new(i64::MIN),
         }
     }
@@ -131,7 +172,8 @@ impl<T: Data> Node<T> {
             let message = "a batch was asked for before the context was started";
             Error::new(ErrorKind::State, message).within_operator(|| self.place())
         })?;
-        if !is_valid(time, life.zero_time, self.operator.slide()) {
+        let is_gone = || time.as_micros() <= self.restored.load(Ordering::Relaxed);
+        if !is_valid(time, life.zero_time, self.operator.slide()) || is_gone() {
             return Ok(None);
         }
         // One thread plans at a time, but a closure that is asked to build a batch may ask for a slice.
@@ -163,7 +205,8 @@ impl<T: Data> Node<T> {
     /// The part of an interval that comes after the zero time.
     pub(crate) fn since_start(&self, interval: Interval) -> Interval {
         let zero_time = self.life().map_or(interval.begin(), |life| life.zero_time);
-        Interval::new(interval.begin().max(zero_time), interval.end())
+        let begin = interval.begin().max(zero_time);
+        Interval::new(begin, interval.end().max(begin))
     }
 
     /// The time before the first batch; `None` before the graph starts.
@@ -203,6 +246,24 @@ impl<T: Data> Node<T> {
         self.in_window.store(true, Ordering::Relaxed);
     }
 
+    /// Notes what the program says of checkpoints; comes back with the interval that they have already.
+    pub(crate) fn set_checkpoint(&self, checkpoint: Checkpoint<T>) -> std::result::Result<(), Duration> {
+        self.checkpoint
+            .set(checkpoint)
+            .map_err(|_| self.checkpoint.get().map_or(Duration::ZERO, |taken| taken.interval))
+    }
+
+    /// How often a snapshot of what the operator keeps begins, or so the program has said.
+    pub(crate) fn checkpoint_interval(&self) -> Option<Duration> {
+        let automatic = || self.operator.durable().map(|_| self.operator.automatic_checkpoint());
+        self.checkpoint.get().map(|checkpoint| checkpoint.interval).or_else(automatic)
+    }
+
+    /// How batches are saved.
+    fn format(&self) -> Option<&BatchFormat<T>> {
+        self.operator.batch_format().or_else(|| self.checkpoint.get().map(|checkpoint| &checkpoint.format))
+    }
+
     pub(crate) fn storage_level(&self) -> Option<StorageLevel> {
         let by_window = || self.in_window.load(Ordering::Relaxed).then_some(StorageLevel::MemoryOnly);
         self.keeping.get().map(Keeping::level).or_else(by_window)
@@ -210,6 +271,80 @@ impl<T: Data> Node<T> {
 
     pub(crate) fn place(&self) -> String {
         format!("operator {} ({}:{})", self.name(), self.site.file(), self.site.line())
+    }
+
+    /// See [`AnyNode::settle`], for what the operator keeps.
+    fn settle_state(&self, time: Time, saving: bool, life: &Life, durable: &dyn Durable) -> Result<Vec<StateChunk>> {
+        let Some(dataset) = self.get_or_compute(time)? else { return Ok(Vec::new()) };
+        let operator = life.origin.operator;
+        let partitions = durable.partitions();
+        let due = time.is_step_from(life.checkpoint_interval, life.zero_time);
+        let open: Vec<usize> = (0..partitions).filter(|&partition| saving || !durable.is_at(partition, time)).collect();
+        let chunks = dataset.run_on(&open, |lineage, partition, task| {
+            if !durable.is_at(partition, time) {
+                let _ = lineage.compute(partition, task, &mut |_: Chunk<'_, T>| Ok(Flow::Break(())))?;
+            }
+            if !saving {
+                return Ok(None);
+            }
+            let mut bytes = Vec::new();
+            let saved = durable.save(partition, time, due, &mut bytes)?;
+            Ok(Some(StateChunk { operator, kind: ChunkKind::State, partition, partitions, saved, bytes }))
+        })?;
+        Ok(chunks.into_iter().flatten().collect())
+    }
+
+    /// Saves the batches up to `time` that are remembered and not saved yet, whoever has computed them.
+    fn save_batches(&self, time: Time, life: &Life, chunks: &mut Vec<StateChunk>) -> Result<()> {
+        let Some(format) = self.format() else { return Ok(()) };
+        let open: Vec<(Time, Dataset<T>)> = {
+            let (remembered, saved) = (self.remembered(), self.saved());
+            let planned = remembered.range(..=time).filter(|(time, _)| !saved.contains(time));
+            planned.map(|(time, dataset)| (*time, dataset.clone())).collect()
+        };
+        let (operator, slide) = (life.origin.operator, self.operator.slide());
+        for (batch, dataset) in open {
+            let partitions = dataset.num_partitions();
+            let mut parts = dataset.run(|lineage, partition, task| format.save(slide, lineage, partition, task))?;
+            if parts.is_empty() {
+                // That there is a batch is to be known all the same.
+                parts.push(format.save_none(slide)?);
+            }
+            chunks.extend(parts.into_iter().enumerate().map(|(partition, (bytes, keys))| {
+                let saved = Saved { since: time, keys };
+                StateChunk { operator, kind: ChunkKind::Batch(batch), partition, partitions, saved, bytes }
+            }));
+            self.saved().insert(batch);
+        }
+        Ok(())
+    }
+
+    /// Remembers the batches that a checkpoint had, from `horizon` on. Those that can still be asked for the first time are made when they
+    /// are, from batches that the parents remember.
+    fn take_back(&self, horizon: Time, done: Time, life: &Life, runtime: &Runtime) -> Result<()> {
+        let Some(format) = self.format() else { return Ok(()) };
+        let restoring = std::mem::take(&mut *self.restoring.lock().unwrap_or_else(PoisonError::into_inner));
+        for (time, restoring) in restoring {
+            if time <= horizon || time > done {
+                continue;
+            }
+            let place = |error: Error| error.within(format!("the batch at {time}")).within_operator(|| self.place());
+            let mut dataset = restoring.finish(format, runtime).map_err(place)?;
+            dataset.attribute(Some(&life.origin));
+            if let Some(keeping) = self.keeping.get().filter(|keeping| keeping.level() != StorageLevel::MemoryOnly) {
+                dataset = dataset.keep(Some(keeping.clone()));
+                dataset.attribute(Some(&life.origin));
+                dataset.count().map_err(place)?;
+            }
+            self.remembered().insert(time, dataset);
+            self.saved().insert(time);
+        }
+        self.restored.fetch_max((done - life.late).as_micros(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn saved(&self) -> std::sync::MutexGuard<'_, BTreeSet<Time>> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn life(&self) -> Option<&Life> {
@@ -288,24 +423,63 @@ impl<T: Data> AnyNode for Node<T> {
         self.operator.durable()
     }
 
-    fn settle(&self, time: Time, saving: Option<Saving>) -> Result<Vec<StateChunk>> {
-        let (Some(durable), Some(life)) = (self.operator.durable(), self.life()) else { return Ok(Vec::new()) };
-        let Some(dataset) = self.get_or_compute(time)? else { return Ok(Vec::new()) };
-        let operator = life.origin.operator;
-        let partitions = durable.partitions();
-        let open: Vec<usize> =
-            (0..partitions).filter(|&partition| saving.is_some() || !durable.is_at(partition, time)).collect();
-        let chunks = dataset.run_on(&open, |lineage, partition, task| {
-            if !durable.is_at(partition, time) {
-                let _ = lineage.compute(partition, task, &mut |_: Chunk<'_, T>| Ok(Flow::Break(())))?;
+    fn chosen_checkpoint(&self) -> Option<(Duration, &'static Location<'static>)> {
+        self.checkpoint.get().map(|checkpoint| (checkpoint.interval, checkpoint.site))
+    }
+
+    fn automatic_checkpoint(&self) -> Duration {
+        self.operator.automatic_checkpoint()
+    }
+
+    fn can_save(&self) -> bool {
+        self.format().is_some()
+    }
+
+    fn settle(&self, time: Time, saving: bool) -> Result<Vec<StateChunk>> {
+        let Some(life) = self.life() else { return Ok(Vec::new()) };
+        let chunks = match self.operator.durable() {
+            Some(durable) => self.settle_state(time, saving, life, &*durable),
+            None => Ok(Vec::new()),
+        };
+        let chunks = chunks.and_then(|mut chunks| {
+            if saving && life.saves.is_some() {
+                self.save_batches(time, life, &mut chunks)?;
             }
-            let Some(Saving { due }) = saving else { return Ok(None) };
-            let mut bytes = Vec::new();
-            let saved = durable.save(partition, time, due, &mut bytes)?;
-            Ok(Some(StateChunk { operator, kind: ChunkKind::State, partition, partitions, saved, bytes }))
+            Ok(chunks)
         });
-        let chunks = chunks.map_err(|error| error.within_operator(|| self.place()))?;
-        Ok(chunks.into_iter().flatten().collect())
+        chunks.map_err(|error| error.within_operator(|| self.place()))
+    }
+
+    fn saved_horizon(&self, done: Time) -> Option<Time> {
+        self.life().and_then(|life| life.saves).map(|saved| done - saved)
+    }
+
+    fn restore_batch(&self, time: Time, chunk: &state::Chunk<'_>) -> Result<()> {
+        let Some(format) = self.format() else { return Ok(()) };
+        let place = |error: Error| error.within(format!("the batch at {time}")).within_operator(|| self.place());
+        let Some(records) = format.read(self.operator.slide(), chunk.bytes).map_err(place)? else {
+            tracing::warn!(stream = self.name(), %time, "a batch of another slide duration is left in the checkpoint");
+            return Ok(());
+        };
+        let mut restoring = self.restoring.lock().unwrap_or_else(PoisonError::into_inner);
+        restoring.entry(time).or_default().add(chunk, records);
+        Ok(())
+    }
+
+    fn resume(&self, done: Time, again: bool, runtime: &Runtime) -> Result<()> {
+        let Some(life) = self.life() else { return Ok(()) };
+        if let Some(saved) = life.saves {
+            self.take_back(done - saved, done, life, runtime)?;
+        } else if again {
+            let slide = self.operator.slide();
+            let first = (done - life.remember).floor_from(slide, life.zero_time) + slide;
+            for time in first.max(life.zero_time + slide).to(done, slide) {
+                self.plan(time)?;
+            }
+        } else {
+            self.forgotten.fetch_max(done.as_micros(), Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     fn plan(&self, time: Time) -> Result<()> {
@@ -316,6 +490,7 @@ impl<T: Data> AnyNode for Node<T> {
         let Some(life) = self.life() else { return };
         let horizon = done - life.remember;
         self.forgotten.fetch_max(horizon.as_micros(), Ordering::Relaxed);
+        self.saved().retain(|time| *time > horizon);
         let mut remembered = self.remembered();
         let kept = remembered.split_off(&(horizon + Duration::from_micros(1)));
         let forgotten = std::mem::replace(&mut *remembered, kept);

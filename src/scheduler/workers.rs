@@ -70,7 +70,7 @@ pub(super) fn spawn(
                     tell(GeneratorEvent::JobEnded { batch, output, at: clock.now(), outcome });
                 }
                 Work::Settle(settle) => {
-                    let settle = || settle.run(None).map(|_| ());
+                    let settle = || settle.run(false).map(|_| ());
                     let outcome = if dropped { JobOutcome::Dropped(None) } else { run(once, batch, &settle) };
                     tell(GeneratorEvent::Settled { batch, at: clock.now(), outcome });
                 }

@@ -12,11 +12,18 @@ pub(crate) type Partition<T> = Arc<Vec<T>>;
 pub(crate) struct Memory<T> {
     header: Header,
     partitions: Vec<Partition<T>>,
+    /// Whether they are pairs that lie where the hash of their key says.
+    by_key: bool,
 }
 
 impl<T> Memory<T> {
     pub(crate) fn new(header: Header, partitions: Vec<Partition<T>>) -> Self {
-        Memory { header, partitions }
+        Memory { header, partitions, by_key: false }
+    }
+
+    /// Pairs, each in the partition that the hash of its key says.
+    pub(crate) fn by_key(header: Header, partitions: Vec<Partition<T>>) -> Self {
+        Memory { header, partitions, by_key: true }
     }
 }
 
@@ -48,6 +55,10 @@ impl<T: Data> AnyLineage for Memory<T> {
     }
 
     fn parents(&self, _: &mut dyn FnMut(&dyn AnyLineage)) {}
+
+    fn key_partitions(&self) -> Option<usize> {
+        self.by_key.then_some(self.partitions.len())
+    }
 }
 
 /// Pushes records that stay where they are.

@@ -1,5 +1,7 @@
 //! What streams remember: enough for every reader, however late it asks, and no more than Spark does.
 
+mod resume;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
@@ -8,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::context::StreamingContext;
-use crate::dstream::DStream;
+use crate::dstream::{DStream, Edge};
 use crate::input::QueueSource;
 use crate::input::SourceContext;
 use crate::time::Clock;

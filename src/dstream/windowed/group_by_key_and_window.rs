@@ -58,7 +58,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         const NAME: &str = "group_by_key_and_window";
         self.check_partitions(partitions);
         let span = Span { window, slide };
-        let panes = self.panes(NAME, span, move |pairs| pairs.group_by_key_with(partitions));
+        let panes = self.panes(NAME, span, partitions, move |pairs| pairs.group_by_key_with(partitions));
         // Panes have their keys in the same partitions, and so has their union: nothing is moved.
         panes.window_of(span).lift(NAME, move |groups| {
             let append = |mut all: Vec<V>, more| {

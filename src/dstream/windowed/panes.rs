@@ -1,7 +1,9 @@
 use std::collections::VecDeque;
 
 use super::key_ids::KeyIds;
-use crate::data::{Data, Key};
+use crate::data::{Data, Exchange, Key};
+use crate::error::{Error, ErrorKind, Result};
+use crate::state::Entries;
 use crate::time::Time;
 
 /// How the value of a key over a window follows from its values in the panes. `inverse` takes the value of a pane back
@@ -32,6 +34,17 @@ pub(super) struct Panes<K, V> {
     front: usize,
     /// Keys whose last pane was taken off, and of which it has not been decided whether they stay.
     orphans: Vec<u32>,
+    /// What has changed since a checkpoint has asked; `None` if there is none.
+    changes: Option<Changes<K>>,
+}
+
+/// What has changed with an inverse function: the keys whose totals have, and those that were forgotten. One may be
+/// among both.
+struct Changes<K> {
+    totals: Vec<u32>,
+    forgotten: Vec<K>,
+    /// Where a snapshot that is under way goes on.
+    next: usize,
 }
 
 struct Total<V> {
@@ -40,6 +53,12 @@ struct Total<V> {
     back: Option<V>,
     /// In how many panes the key is.
     panes: u32,
+    /// Whether the key is among the changes.
+    has_changed: bool,
+}
+
+impl<V> Total<V> {
+    const NONE: Total<V> = Total { front: None, back: None, panes: 0, has_changed: false };
 }
 
 struct Pane<V> {
@@ -56,7 +75,14 @@ const PRESENT: &str = "the value is present between calls";
 
 impl<K: Key, V: Data> Panes<K, V> {
     pub(super) fn new() -> Self {
-        Panes { keys: KeyIds::new(), totals: Vec::new(), panes: VecDeque::new(), front: 0, orphans: Vec::new() }
+        Panes {
+            keys: KeyIds::new(),
+            totals: Vec::new(),
+            panes: VecDeque::new(),
+            front: 0,
+            orphans: Vec::new(),
+            changes: None,
+        }
     }
 
     /// Adds the newest pane: every key once. With an inverse function, a call that a panic broke off is taken up again
@@ -71,9 +97,10 @@ impl<K: Key, V: Data> Panes<K, V> {
         for (key, value) in &records[pane.entries.len()..] {
             let id = self.keys.intern(key);
             if id as usize >= self.totals.len() {
-                self.totals.push(Total { front: None, back: None, panes: 0 });
+                self.totals.push(Total::NONE);
             }
             let total = &mut self.totals[id as usize];
+            note_change(&mut self.changes, total, id);
             let slot = if inverse { &mut total.front } else { &mut total.back };
             *slot = Some(match if inverse { slot.clone() } else { slot.take() } {
                 Some(sum) => (reducer.reduce)(sum, value.clone()),
@@ -95,6 +122,7 @@ impl<K: Key, V: Data> Panes<K, V> {
             while let Some((id, value)) = pane.entries.last_mut() {
                 let id = *id;
                 let total = &mut self.totals[id as usize];
+                note_change(&mut self.changes, total, id);
                 total.front = match (&reducer.inverse, &mut *value) {
                     (Some(inverse), Some(value)) => Some(inverse(total.front.clone().expect(PRESENT), value.clone())),
                     (_, before) => before.take(),
@@ -120,7 +148,10 @@ impl<K: Key, V: Data> Panes<K, V> {
                 _ => total.panes > 0,
             };
             if !stays {
-                (total.front, total.back) = (None, None);
+                *total = Total::NONE;
+                if let (Some(changes), Some(key)) = (&mut self.changes, self.keys.key(id as usize)) {
+                    changes.forgotten.push(key.clone());
+                }
                 self.keys.remove(id);
             }
             self.orphans.pop();
@@ -137,6 +168,11 @@ impl<K: Key, V: Data> Panes<K, V> {
         self.totals = totals;
         for (id, _) in self.panes.iter_mut().flat_map(|pane| &mut pane.entries) {
             *id = moved[*id as usize].expect("a key of a pane has a number");
+        }
+        if let Some(changes) = &mut self.changes {
+            changes.totals = changes.totals.iter().filter_map(|id| moved[*id as usize]).collect();
+            // The order stays: what was before the place still is.
+            changes.next = moved.iter().take(changes.next).flatten().count();
         }
     }
 
@@ -173,6 +209,103 @@ impl<K: Key, V: Data> Panes<K, V> {
             };
             Some((self.keys.key(id)?, value))
         })
+    }
+}
+
+/// Notes that the total of a key is about to change.
+#[inline]
+fn note_change<K, V>(changes: &mut Option<Changes<K>>, total: &mut Total<V>, id: u32) {
+    if let Some(changes) = changes {
+        if !total.has_changed {
+            total.has_changed = true;
+            changes.totals.push(id);
+        }
+    }
+}
+
+/// With an inverse function, what a checkpoint has of the panes: the totals.
+impl<K: Key, V: Exchange> Panes<K, V> {
+    /// From here on what changes is noted.
+    pub(super) fn record(&mut self) {
+        self.changes = Some(Changes { totals: Vec::new(), forgotten: Vec::new(), next: 0 });
+    }
+
+    /// Saves all there is.
+    pub(super) fn save_all(&self, entries: &mut Entries<'_>) -> Result<()> {
+        (0..self.totals.len()).try_for_each(|id| self.save_total(entries, id))
+    }
+
+    /// Saves what has changed, and returns how many keys that are.
+    pub(super) fn save_changes(&self, entries: &mut Entries<'_>) -> Result<usize> {
+        let Some(changes) = &self.changes else { return Ok(0) };
+        changes.forgotten.iter().try_for_each(|key| entries.remove(key))?;
+        changes.totals.iter().try_for_each(|&id| self.save_total(entries, id as usize))?;
+        Ok(changes.totals.len() + changes.forgotten.len())
+    }
+
+    /// Saves the totals of the next `share` keys of a snapshot, and returns whether it is complete.
+    pub(super) fn save_share(&mut self, entries: &mut Entries<'_>, share: usize) -> Result<bool> {
+        let next = self.changes.as_ref().map_or(0, |changes| changes.next);
+        let end = next.saturating_add(share).min(self.totals.len());
+        (next.min(end)..end).try_for_each(|id| self.save_total(entries, id))?;
+        let is_complete = end == self.totals.len();
+        if let Some(changes) = &mut self.changes {
+            changes.next = if is_complete { 0 } else { end };
+        }
+        Ok(is_complete)
+    }
+
+    fn save_total(&self, entries: &mut Entries<'_>, id: usize) -> Result<()> {
+        match (self.keys.key(id), &self.totals[id].front) {
+            (Some(key), Some(total)) => entries.put(key, total),
+            _ => Ok(()),
+        }
+    }
+
+    /// What has changed is saved.
+    pub(super) fn forget_changes(&mut self) {
+        let Some(changes) = &mut self.changes else { return };
+        for id in changes.totals.drain(..) {
+            self.totals[id as usize].has_changed = false;
+        }
+        changes.forgotten.clear();
+        // A burst of keys leaves no room behind.
+        changes.totals.shrink_to(self.totals.len() / 4);
+        changes.forgotten.shrink_to(self.totals.len() / 4);
+    }
+
+    /// Takes back totals that were saved, and that keys have gone.
+    pub(super) fn restore(&mut self, entries: Vec<(K, Option<V>)>) {
+        for (key, value) in entries {
+            let id = self.keys.intern(&key);
+            if id as usize >= self.totals.len() {
+                self.totals.push(Total::NONE);
+            }
+            match value {
+                Some(value) => self.totals[id as usize].front = Some(value),
+                None => {
+                    self.totals[id as usize] = Total::NONE;
+                    self.keys.remove(id);
+                }
+            }
+        }
+    }
+
+    /// Adds a pane that is in the totals already: all of them were taken back, and their panes come after, oldest first.
+    pub(super) fn link(&mut self, time: Time, records: &[(K, V)]) -> Result<()> {
+        let mut entries = Vec::with_capacity(records.len());
+        for (key, value) in records {
+            let id = self.keys.intern(key);
+            let total = self.totals.get_mut(id as usize).filter(|total| total.front.is_some());
+            let Some(total) = total else {
+                let message = format!("the pane at {time} has a key that the totals of the checkpoint have not");
+                return Err(Error::new(ErrorKind::Codec, message));
+            };
+            total.panes += 1;
+            entries.push((id, Some(value.clone())));
+        }
+        self.panes.push_back(Pane { time, entries });
+        Ok(())
     }
 }
 

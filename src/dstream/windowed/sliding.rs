@@ -1,15 +1,16 @@
 use std::iter::successors;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use super::kept::{Kept, State};
 use super::panes::{Panes, Reducer};
 use super::window::Span;
 use crate::data::{Data, Exchange, Key, Partitions};
 use crate::dataset::{AnyLineage, Chunk, Dataset, Flow, Header, Lineage, Partition, Sink, chunk_len, gather};
-use crate::dstream::{DStream, Edge, Operator, Predicate};
+use crate::dstream::{BatchFormat, DStream, Edge, Operator, Predicate};
 use crate::error::Result;
 use crate::exec::TaskContext;
+use crate::state::Durable;
 use crate::time::{Interval, Time};
 
 impl<T: Data> DStream<T> {
@@ -31,7 +32,7 @@ impl<T: Data> DStream<T> {
         self.check_partitions(partitions);
         let reducer = Arc::new(reducer);
         let reduce = Arc::clone(&reducer);
-        let panes = self.panes(name, span, move |records| {
+        let panes = self.panes(name, span, partitions, move |records| {
             let reducer = Arc::clone(&reduce);
             pairs(records).reduce_by_key_into(Header::new(name), move |a, b| (reducer.reduce)(a, b), partitions)
         });
@@ -43,6 +44,7 @@ impl<T: Data> DStream<T> {
             filter: None,
             span,
             partitions,
+            format: BatchFormat::pairs(partitions),
             kept: OnceLock::new(),
             newest: Mutex::default(),
         })
@@ -57,37 +59,16 @@ struct Sliding<K, V, F, I> {
     filter: Option<Predicate<(K, V)>>,
     span: Span,
     partitions: Partitions,
-    kept: OnceLock<Arc<[KeptPartition<K, V>]>>,
+    format: BatchFormat<(K, V)>,
+    kept: OnceLock<Arc<Kept<K, V>>>,
     /// The window that was planned last.
     newest: Mutex<Weak<Window<K, V, F, I>>>,
 }
 
-/// What is kept of one partition from one window to the next, and what planning has to know of it while a task holds it.
-struct KeptPartition<K, V> {
-    kept: Mutex<Kept<K, V>>,
-    /// The microseconds of the window that the panes hold; the least number if there is none.
-    at: AtomicI64,
-    keys: AtomicUsize,
-}
-
-impl<K: Key, V: Exchange> KeptPartition<K, V> {
-    fn new() -> Self {
-        let kept = Mutex::new(Kept { at: None, panes: Panes::new() });
-        KeptPartition { kept, at: AtomicI64::new(i64::MIN), keys: AtomicUsize::new(0) }
+impl<K: Key, V: Exchange, F, I> Sliding<K, V, F, I> {
+    fn kept(&self) -> &Arc<Kept<K, V>> {
+        self.kept.get_or_init(|| Arc::new(Kept::new(self.method, self.span, self.partitions.get())))
     }
-
-    fn note(&self, kept: &Kept<K, V>) {
-        self.at.store(kept.at.map_or(i64::MIN, Time::as_micros), Ordering::Release);
-        self.keys.store(kept.panes.len(), Ordering::Release);
-    }
-}
-
-/// The panes of one partition.
-struct Kept<K, V> {
-    /// The window that the panes hold; `None` when an update was broken off and they hold nothing of use. An update
-    /// with an inverse function that was broken off is taken up again.
-    at: Option<Time>,
-    panes: Panes<K, V>,
 }
 
 impl<K: Key, V: Exchange, F, I> Operator<(K, V)> for Sliding<K, V, F, I>
@@ -113,24 +94,45 @@ where
     }
 
     fn compute(&self, at: Time) -> Result<Option<Dataset<(K, V)>>> {
-        let partitions = || (0..self.partitions.get()).map(|_| KeptPartition::new()).collect();
-        let mut newest = lock(&self.newest);
+        let kept = self.kept();
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         let is_newest = newest.upgrade().is_none_or(|newest| newest.at < at);
+        let horizon = at - self.span.window;
+        // Totals from a checkpoint have yet to get the panes that they were made from, of which some may leave now.
+        let mut panes = match kept.bare_at().filter(|bare| *bare < at) {
+            Some(bare) => {
+                let until = bare.min(horizon);
+                self.panes.batches(Interval::new(until.min(bare - self.span.window), until))?
+            }
+            None => Vec::new(),
+        };
+        panes.append(&mut self.panes.batches(Interval::new(horizon, at))?);
         let window = Arc::new(Window {
             header: Header::new(self.method),
             at,
-            horizon: at - self.span.window,
-            panes: self.panes.batches(Interval::ending_at(at, self.span.window))?,
+            horizon,
+            panes,
             reducer: Arc::clone(&self.reducer),
             filter: self.filter.clone(),
-            kept: Arc::clone(self.kept.get_or_init(partitions)),
+            kept: Arc::clone(kept),
             before: if is_newest && self.needs_order() { Weak::clone(&newest) } else { Weak::new() },
-            served: (0..self.partitions.get()).map(|_| OnceLock::new()).collect(),
+            served: (0..kept.partitions.len()).map(|_| OnceLock::new()).collect(),
         });
         if is_newest {
             *newest = Arc::downgrade(&window);
         }
         Ok(Some(Dataset::shared(window, self.panes.runtime())))
+    }
+
+    /// Without an inverse function what is kept follows from the panes.
+    fn durable(&self) -> Option<Arc<dyn Durable>> {
+        // A number of partitions that is a mistake may be one that no memory holds.
+        let is_kept = self.reducer.inverse.is_some() && self.partitions.mistake().is_none();
+        is_kept.then(|| Arc::clone(self.kept()) as Arc<dyn Durable>)
+    }
+
+    fn batch_format(&self) -> Option<&BatchFormat<(K, V)>> {
+        self.reducer.inverse.is_some().then_some(&self.format)
     }
 
     /// With an inverse function a filter also says which keys to forget. The other window shares the panes, and keeps
@@ -152,6 +154,7 @@ where
             filter: Some(filter),
             span: self.span,
             partitions: self.partitions,
+            format: BatchFormat::pairs(self.partitions),
             kept: OnceLock::new(),
             newest: Mutex::default(),
         }))
@@ -168,7 +171,7 @@ struct Window<K, V, F, I> {
     panes: Vec<(Time, Dataset<(K, V)>)>,
     reducer: Arc<Reducer<F, I>>,
     filter: Option<Predicate<(K, V)>>,
-    kept: Arc<[KeptPartition<K, V>]>,
+    kept: Arc<Kept<K, V>>,
     /// With an inverse function, the window planned before this one, as long as somebody can ask for it.
     before: Weak<Window<K, V, F, I>>,
     /// For each partition, that it was computed; with the totals if a later window was asked for first.
@@ -189,9 +192,24 @@ where
         self.panes[known..].iter()
     }
 
+    /// Gives totals that came from a checkpoint the panes that they were made from.
+    fn link<'t>(&'t self, kept: &mut State<K, V>, partition: usize, task: &TaskContext<'t>) -> Result<()> {
+        let begin = kept.at.map(|at| at - (self.at - self.horizon));
+        let linked = self.panes.iter().filter(|(time, _)| begin < Some(*time) && Some(*time) <= kept.at);
+        let panes: Vec<(Time, Partition<(K, V)>)> = linked
+            .map(|(time, pane)| Ok((*time, gather(&**pane.lineage(), partition, task)?)))
+            .collect::<Result<_>>()?;
+        panes.iter().try_for_each(|(time, records)| kept.panes.link(*time, records))?;
+        kept.is_bare = false;
+        Ok(())
+    }
+
     /// Brings panes that hold an earlier window up to this one.
-    fn advance<'t>(&'t self, kept: &mut Kept<K, V>, partition: usize, task: &TaskContext<'t>) -> Result<()> {
+    fn advance<'t>(&'t self, kept: &mut State<K, V>, partition: usize, task: &TaskContext<'t>) -> Result<()> {
         let reducer = &*self.reducer;
+        if kept.is_bare {
+            self.link(kept, partition, task)?;
+        }
         // Whatever can fail outside of the closures is done before anything is changed.
         let entering: Vec<(Time, Partition<(K, V)>)> = self
             .new_panes(kept.at)
@@ -227,10 +245,10 @@ where
     }
 
     /// Brings what is kept up to this window and adds it up.
-    fn serve<'t>(&'t self, kept: &mut Kept<K, V>, partition: usize, task: &TaskContext<'t>) -> Result<Totals<K, V>> {
+    fn serve<'t>(&'t self, kept: &mut State<K, V>, partition: usize, task: &TaskContext<'t>) -> Result<Totals<K, V>> {
         if kept.at != Some(self.at) {
             let advanced = self.advance(kept, partition, task);
-            self.kept[partition].note(kept);
+            self.kept.partitions[partition].note(kept);
             advanced?;
         }
         Ok(self.totals(&kept.panes))
@@ -239,14 +257,14 @@ where
     /// The totals of a partition. What is kept is held no longer than it takes to add it up: what is done with the
     /// totals may take its time.
     fn current_totals<'t>(&'t self, partition: usize, task: &TaskContext<'t>) -> Result<Totals<K, V>> {
-        let mut kept = lock(&self.kept[partition].kept);
+        let mut kept = self.kept.partitions[partition].lock();
         if kept.at.is_some_and(|at| at > self.at) {
             // A later window was computed already, and somebody asks for this one, again or for the first time.
             drop(kept);
             if let Some(Some(totals)) = self.served[partition].get() {
                 return Ok(totals.clone());
             }
-            let mut own = Kept { at: None, panes: Panes::new() };
+            let mut own = State::new();
             self.advance(&mut own, partition, task)?;
             return Ok(self.totals(&own.panes));
         }
@@ -304,11 +322,11 @@ where
     }
 
     fn partitions(&self) -> usize {
-        self.kept.len()
+        self.kept.partitions.len()
     }
 
     fn records(&self) -> Option<u64> {
-        let kept: usize = self.kept.iter().map(|kept| kept.keys.load(Ordering::Acquire)).sum();
+        let kept: usize = self.kept.partitions.iter().map(|kept| kept.keys()).sum();
         let entering: Option<u64> = self.new_panes(self.oldest()).map(|(_, pane)| pane.lineage().records()).sum();
         Some(kept as u64 + entering?)
     }
@@ -324,21 +342,13 @@ where
     }
 
     fn key_partitions(&self) -> Option<usize> {
-        Some(self.kept.len())
+        Some(self.kept.partitions.len())
     }
 }
 
 impl<K, V, F, I> Window<K, V, F, I> {
     /// Up to which time every partition has its panes; `None` if one of them has nothing, or a later window.
     fn oldest(&self) -> Option<Time> {
-        let kept_at = |kept: &KeptPartition<K, V>| match kept.at.load(Ordering::Acquire) {
-            i64::MIN => None,
-            micros => Some(Time::from_micros(micros)).filter(|at| *at <= self.at),
-        };
-        self.kept.iter().map(kept_at).min().flatten()
+        self.kept.partitions.iter().map(|kept| kept.at().filter(|at| *at <= self.at)).min().flatten()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use crate::data::Data;
+use crate::data::{Data, Exchange, Key, Partitions};
 use crate::dataset::Dataset;
-use crate::dstream::{DStream, Edge, Operator};
+use crate::dstream::{BatchFormat, DStream, Edge, Operator};
 use crate::error::Result;
 use crate::time::{Interval, Time, common_step};
 
@@ -41,17 +41,19 @@ impl<T: Data> DStream<T> {
         self.attach(Window { parent: self.clone(), span })
     }
 
-    /// The panes of a window: for every stretch of batches that windows take up and leave as a whole, what `f` makes of
-    /// its records.
+    /// The panes of a window: for every stretch of batches that windows take up and leave as a whole, the pairs that `f`
+    /// makes of its records, in so many partitions by key.
     #[track_caller]
-    pub(super) fn panes<U: Data>(
+    pub(super) fn panes<K: Key, V: Exchange>(
         &self,
         name: &'static str,
         span: Span,
-        f: impl Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static,
-    ) -> DStream<U> {
+        partitions: Partitions,
+        f: impl Fn(Dataset<T>) -> Dataset<(K, V)> + Send + Sync + 'static,
+    ) -> DStream<(K, V)> {
         self.check_span(span);
-        self.attach(Panes { name, parent: self.clone(), length: common_step(span.window, span.slide), f })
+        let (length, format) = (common_step(span.window, span.slide), BatchFormat::pairs(partitions));
+        self.attach(Panes { name, parent: self.clone(), length, f, format })
     }
 
     /// Notes what is wrong with the durations of a window over this stream.
@@ -100,14 +102,16 @@ impl<T: Data> Operator<T> for Window<T> {
 }
 
 /// Makes one pane of all batches of a stretch. A pane is asked for when its records are in a window for the first time.
-struct Panes<T, F> {
+struct Panes<T, U, F> {
     name: &'static str,
     parent: DStream<T>,
     length: Duration,
     f: F,
+    /// Panes are small, and what they are made from need not be kept for their sake: a checkpoint has them.
+    format: BatchFormat<U>,
 }
 
-impl<T: Data, U: Data, F: Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static> Operator<U> for Panes<T, F> {
+impl<T: Data, U: Data, F: Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static> Operator<U> for Panes<T, U, F> {
     fn name(&self) -> &str {
         self.name
     }
@@ -127,5 +131,9 @@ impl<T: Data, U: Data, F: Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static> 
         }
         let batches = batches.into_iter().map(|(_, batch)| batch);
         Ok(Some((self.f)(Dataset::union_all(batches, self.parent.runtime()))))
+    }
+
+    fn batch_format(&self) -> Option<&BatchFormat<U>> {
+        Some(&self.format)
     }
 }

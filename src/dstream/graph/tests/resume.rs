@@ -1,0 +1,301 @@
+//! A graph that goes on from what a checkpoint has of it is the graph that was never stopped.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::input::{InputBatch, Source};
+use crate::state::{Chunk, ChunkKind};
+
+/// The batch at `n` seconds is what `batch` says of `n`, whenever it is asked for.
+struct Numbers(Option<SourceContext>, fn(i64) -> Option<Vec<i64>>);
+
+impl Source<i64> for Numbers {
+    fn name(&self) -> String {
+        "numbers".to_string()
+    }
+
+    fn start(&mut self, context: &SourceContext) -> Result<()> {
+        self.0 = Some(context.clone());
+        Ok(())
+    }
+
+    fn batch(&mut self, time: Time) -> Result<Option<InputBatch<i64>>> {
+        let context = self.0.as_ref().expect("the source is started");
+        let records = (self.1)(time.as_millis() / 1000);
+        Ok(records.map(|records| {
+            let count = records.len() as u64;
+            let halves = records.chunks(2).map(<[i64]>::to_vec).collect();
+            InputBatch {
+                dataset: context.dataset(halves),
+                records: count,
+                description: String::new(),
+                plan: Vec::new(),
+            }
+        }))
+    }
+}
+
+/// Now and then nothing, or no record; keys come and go.
+fn sparse(n: i64) -> Option<Vec<i64>> {
+    match n % 7 {
+        3 => None,
+        5 => Some(Vec::new()),
+        rest => Some((0..=rest).map(|i| n * i * i + i).collect()),
+    }
+}
+
+/// As [`sparse`], and always something: what a union needs.
+fn always(n: i64) -> Option<Vec<i64>> {
+    Some(sparse(n).unwrap_or_default())
+}
+
+/// How a stream of a random graph is made from those before it.
+#[derive(Clone, Debug)]
+enum Made {
+    Map(usize, bool),
+    Window(usize, u32, u32),
+    Union(usize),
+    Reduced(usize, u32, u32),
+    Inverse(usize, u32, u32, bool),
+    Grouped(usize, u32, u32),
+}
+
+fn made() -> impl Strategy<Value = Made> {
+    let window = || (any::<usize>(), 1u32..5, 1u32..4);
+    prop_oneof![
+        (any::<usize>(), any::<bool>()).prop_map(|(parent, saved)| Made::Map(parent, saved)),
+        window().prop_map(|(parent, window, slide)| Made::Window(parent, window, slide)),
+        any::<usize>().prop_map(Made::Union),
+        window().prop_map(|(parent, window, slide)| Made::Reduced(parent, window, slide)),
+        (window(), any::<bool>()).prop_map(|((p, window, slide), filter)| Made::Inverse(p, window, slide, filter)),
+        window().prop_map(|(parent, window, slide)| Made::Grouped(parent, window, slide)),
+    ]
+}
+
+fn make(made: &Made, streams: &[DStream<i64>]) -> DStream<i64> {
+    let pick = |n: &usize| &streams[n % streams.len()];
+    let span = |stream: &DStream<i64>, window: u32, slide: u32| {
+        let step = stream.slide_duration();
+        if step > 4 * SECOND { (step, step) } else { (window * step, slide * step) }
+    };
+    let back = |(key, sum): (i64, i64)| key * 1_000_000 + sum % 999_983;
+    match *made {
+        Made::Map(ref parent, saved) => {
+            let stream = pick(parent).map(|n| n + 1);
+            if saved { stream.checkpoint(stream.slide_duration() * 2) } else { stream }
+        }
+        Made::Window(ref parent, window, slide) => {
+            let (window, slide) = span(pick(parent), window, slide);
+            pick(parent).window(window, slide)
+        }
+        Made::Union(ref parent) => {
+            let left = pick(parent);
+            let right = streams.iter().rev().find(|stream| stream.slide_duration() == left.slide_duration());
+            left.union(right.expect("the stream itself"))
+        }
+        Made::Reduced(ref parent, window, slide) => {
+            let (window, slide) = span(pick(parent), window, slide);
+            let pairs = pick(parent).map(|n| (n % 5, n));
+            pairs.reduce_by_key_and_window(|a, b| a ^ b, window, slide).map(back)
+        }
+        Made::Inverse(ref parent, window, slide, filter) => {
+            let (window, slide) = span(pick(parent), window, slide);
+            let pairs = pick(parent).map(|n| (n % 11, n));
+            let sums = pairs.reduce_by_key_and_window_inverse(i64::wrapping_add, i64::wrapping_sub, window, slide);
+            if filter { sums.filter_keys(|_, sum| *sum != 0).map(back) } else { sums.map(back) }
+        }
+        Made::Grouped(ref parent, window, slide) => {
+            let (window, slide) = span(pick(parent), window, slide);
+            let groups = pick(parent).map(|n| (n % 3, n)).group_by_key_and_window(window, slide);
+            // The order of the values is that of the partitions, and so of no account here.
+            groups.map(|(key, mut values)| {
+                values.sort();
+                key + values.iter().fold(0, |all: i64, n| all.wrapping_mul(31).wrapping_add(*n))
+            })
+        }
+    }
+}
+
+/// What a checkpoint has of a graph.
+#[derive(Clone, Default)]
+struct Saved {
+    chunks: Vec<(Time, StateChunk)>,
+}
+
+impl Saved {
+    /// Takes what a batch has left, and lets go of what is not needed any more.
+    fn add(&mut self, time: Time, settled: Settled) {
+        for chunk in &settled.chunks {
+            // What was cut into another number of partitions is needless once the table was saved as a whole.
+            let is_other = |old: &StateChunk| (old.operator, old.kind) != (chunk.operator, chunk.kind);
+            let is_cut_so = |old: &StateChunk| old.partitions == chunk.partitions;
+            let is_needed = |at: Time, old: &StateChunk| {
+                is_cut_so(old) && (old.partition != chunk.partition || at >= chunk.saved.since)
+            };
+            self.chunks.retain(|(at, old)| is_other(old) || is_needed(*at, old));
+        }
+        self.chunks.retain(|(_, chunk)| match chunk.kind {
+            ChunkKind::State => true,
+            ChunkKind::Batch(batch) => {
+                settled.forgotten.iter().any(|(operator, until)| *operator == chunk.operator && batch > *until)
+            }
+        });
+        self.chunks.extend(settled.chunks.into_iter().map(|chunk| (time, chunk)));
+    }
+}
+
+/// A graph that is running, and what its outputs have emitted.
+struct Running {
+    graph: DStreamGraph,
+    emitted: Vec<Receiver<(Time, Vec<i64>)>>,
+    saved: Saved,
+}
+
+impl Running {
+    fn new(program: &[Made], partitions: usize, batch: fn(i64) -> Option<Vec<i64>>, saved: Saved) -> Self {
+        let context = StreamingContext::builder("graph").workers(1).partitions(partitions).build().unwrap();
+        let runtime = context.parallelize([()], 1).runtime().clone();
+        let builder = Arc::new(GraphBuilder::new(SECOND, &runtime));
+        builder.has_checkpoint(Some(3 * SECOND));
+        let numbers = DStream::from_source(&builder, Numbers(None, batch), Location::caller());
+        let mut streams = vec![numbers.clone()];
+        for made in program {
+            let stream = make(made, &streams);
+            streams.push(stream);
+        }
+        let emitted = streams.iter().rev().step_by(2).map(collect).collect();
+        let mut graph = Graph { builder, runtime, numbers }.begin(Duration::ZERO);
+        graph.zero_time = Time::ZERO;
+        Running { graph, emitted, saved }
+    }
+
+    /// Builds the graph again and goes on after the batch at `done`.
+    fn resumed(
+        program: &[Made],
+        partitions: usize,
+        batch: fn(i64) -> Option<Vec<i64>>,
+        done: i64,
+        saved: Saved,
+    ) -> Self {
+        let running = Running::new(program, partitions, batch, saved);
+        let graph = &running.graph;
+        // What nobody needs is not there.
+        for n in graph.plans_from(at(done)).as_millis().div_euclid(1000)..=done {
+            if at(n) >= graph.plans_from(at(done)) {
+                graph.inputs.iter().for_each(|(_, node)| node.plan(at(n)).unwrap());
+            }
+        }
+        for (time, saved) in &running.saved.chunks {
+            let StateChunk { operator, kind, partition, partitions, bytes, .. } = saved;
+            let chunk = Chunk { time: *time, partition: *partition, partitions: *partitions, version: 1, bytes };
+            match kind {
+                ChunkKind::Batch(batch) => assert!(graph.restore_batch(*operator, *batch, &chunk).unwrap()),
+                ChunkKind::State => {
+                    let node = graph.durable.iter().find(|node| node.operator_id() == Some(*operator)).unwrap();
+                    node.durable().unwrap().restore(&chunk).unwrap();
+                }
+            }
+        }
+        graph.durable.iter().for_each(|node| node.durable().unwrap().restored(at(done)).unwrap());
+        graph.resume(at(done)).unwrap();
+        graph.durable.iter().for_each(|node| node.durable().unwrap().record());
+        running
+    }
+
+    fn begin(self) -> Self {
+        self.graph.durable.iter().for_each(|node| node.durable().unwrap().record());
+        self
+    }
+
+    fn run(&mut self, n: i64) {
+        let Planned { jobs, settle, .. } = self.graph.generate(at(n)).unwrap();
+        jobs.into_iter().for_each(|job| job.run().unwrap());
+        if let Some(settle) = settle {
+            self.saved.add(at(n), settle.run(true).unwrap());
+        }
+        self.graph.clear(at(n));
+    }
+
+    /// What each node remembers that can be planned again or is saved.
+    fn remembered(&self) -> Vec<(String, Vec<i64>)> {
+        let needs = needs(&self.graph, Duration::ZERO);
+        let nodes = self.graph.nodes.iter().zip(&needs).filter(|(_, needs)| needs.is_there_after_restart());
+        nodes.map(|(node, _)| (node.place_of_site(), seconds(node.remembered_times()))).collect()
+    }
+
+    fn emitted(&self) -> Vec<Vec<(Time, Vec<i64>)>> {
+        let sorted = |(time, mut records): (Time, Vec<i64>)| {
+            records.sort();
+            (time, records)
+        };
+        self.emitted.iter().map(|emitted| emitted.try_iter().map(sorted).collect()).collect()
+    }
+}
+
+impl dyn AnyNode {
+    fn place_of_site(&self) -> String {
+        format!("{} {}", self.name(), self.site())
+    }
+}
+
+const LAST: i64 = 16;
+
+/// Cuts a run after the batches `cuts`, each time into another number of partitions.
+fn check(program: &[Made], cuts: &BTreeSet<i64>, partitions: &[usize]) -> std::result::Result<(), TestCaseError> {
+    let has_union = program.iter().any(|made| matches!(made, Made::Union(_)));
+    let batch = if has_union { always } else { sparse };
+    let mut unbroken = Running::new(program, 2, batch, Saved::default()).begin();
+    let mut cut = Running::new(program, 2, batch, Saved::default()).begin();
+    let mut partitions = partitions.iter().cycle();
+    for n in 1..=LAST {
+        unbroken.run(n);
+        cut.run(n);
+        prop_assert_eq!(cut.emitted(), unbroken.emitted(), "batch {}", n);
+        if cuts.contains(&n) {
+            let partitions = *partitions.next().expect("a cycle");
+            cut = Running::resumed(program, partitions, batch, n, cut.saved.clone());
+            // A batch that nobody had asked for yet may have been planned: whoever asks for it finds it.
+            for (found, (stream, times)) in cut.remembered().iter().zip(unbroken.remembered()) {
+                let missing: Vec<_> = times.iter().filter(|time| !found.1.contains(time)).collect();
+                prop_assert!(missing.is_empty(), "{} has forgotten {:?} after batch {}", stream, missing, n);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every kind of stream over every other.
+#[test]
+fn a_window_of_windows_goes_on_wherever_it_is_cut() {
+    let programs = [
+        vec![Made::Window(0, 3, 1)],
+        vec![Made::Reduced(0, 4, 1)],
+        vec![Made::Reduced(0, 2, 3), Made::Window(1, 2, 1)],
+        vec![Made::Inverse(0, 4, 1, false)],
+        vec![Made::Inverse(0, 3, 2, true), Made::Window(1, 2, 1)],
+        vec![Made::Inverse(0, 2, 3, false), Made::Inverse(1, 2, 1, false)],
+        vec![Made::Inverse(0, 1, 1, false)],
+        vec![Made::Grouped(0, 3, 2)],
+        vec![Made::Map(0, true), Made::Window(1, 4, 1)],
+        vec![Made::Inverse(0, 3, 1, false), Made::Map(1, false), Made::Window(2, 2, 3)],
+    ];
+    for program in programs {
+        for n in 1..LAST {
+            check(&program, &[n].into(), &[2]).unwrap_or_else(|error| panic!("{program:?} cut after {n}: {error}"));
+        }
+        check(&program, &(1..LAST).collect(), &[2, 3, 1]).unwrap_or_else(|error| panic!("{program:?}: {error}"));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_cut_run_equals_the_unbroken_one(
+        program in prop::collection::vec(made(), 1..6),
+        cuts in prop::collection::btree_set(1..LAST, 1..6),
+        partitions in prop::collection::vec(1usize..4, 1..3),
+    ) {
+        check(&program, &cuts, &partitions)?;
+    }
+}
