@@ -205,6 +205,10 @@ impl Running {
         let starts = Starts { planner, subscription, params, context, plan, store, joining: is_running };
         let starts = starts.find(&joining, &kept)?;
         let joining: Vec<_> = joining.into_iter().zip(starts).collect();
+        // What a checkpoint has planned is committed when it is done, and not because nothing is kept yet.
+        let is_planned = |partition| plan.until(partition).map(|_| NOWHERE);
+        let kept: Vec<_> =
+            joining.iter().zip(kept).map(|((partition, _), kept)| kept.or_else(|| is_planned(partition))).collect();
         place.join(&joining, &kept)?;
         let slots = self.reader.add(&joining)?;
         self.partitions =
