@@ -1,4 +1,5 @@
 mod history;
+mod recovery;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 
 use self::history::{Needs, needs};
+pub(crate) use self::recovery::{Part, PartRole};
 use super::foreach::Output;
 use super::input::{AnyInput, PlannedInput};
 use super::job::Job;
@@ -251,7 +253,7 @@ pub(crate) struct DStreamGraph {
 pub(crate) struct Planned {
     pub(crate) jobs: Vec<Job>,
     pub(crate) inputs: Vec<PlannedInput>,
-    /// Comes after all jobs. `None` if no operator keeps anything.
+    /// Comes after all jobs. `None` if no operator keeps anything, and there is no checkpoint.
     pub(crate) settle: Option<Settle>,
 }
 
@@ -259,25 +261,22 @@ pub(crate) struct Planned {
 pub(crate) struct Settle {
     time: Time,
     nodes: Arc<[Arc<dyn AnyNode>]>,
-}
-
-/// What a batch leaves to be saved.
-#[derive(Debug, Default)]
-pub(crate) struct Settled {
-    pub(crate) chunks: Vec<StateChunk>,
-    /// The operators that save batches, and for each the time up to which those are forgotten and not needed any more.
-    pub(crate) forgotten: Vec<(OperatorId, Time)>,
+    plans_from: Time,
 }
 
 impl Settle {
     /// Returns what is to be saved, if `saving` says that something is.
-    pub(crate) fn run(&self, saving: bool) -> Result<Settled> {
-        let mut settled = Settled::default();
+    pub(crate) fn run(&self, saving: bool) -> Result<Vec<StateChunk>> {
+        let mut chunks = Vec::new();
         for node in self.nodes.iter() {
-            settled.chunks.append(&mut node.settle(self.time, saving)?);
-            settled.forgotten.extend(node.operator_id().zip(node.saved_horizon(self.time)));
+            chunks.append(&mut node.settle(self.time, saving)?);
         }
-        Ok(settled)
+        Ok(chunks)
+    }
+
+    /// The first batch whose plan is needed once this one is done, and all before it.
+    pub(crate) fn plans_from(&self) -> Time {
+        self.plans_from
     }
 }
 
@@ -393,7 +392,11 @@ impl DStreamGraph {
             jobs.extend(output.job(number, time)?);
         }
         let inputs = self.inputs.iter().flat_map(|(input, _)| input.take_planned()).collect();
-        let settle = (!self.settled.is_empty()).then(|| Settle { time, nodes: Arc::clone(&self.settled) });
+        // With a checkpoint every batch is noted there, whatever is kept of it.
+        let settle = (!self.settled.is_empty() || self.checkpoints.is_some()).then(|| {
+            let (nodes, plans_from) = (Arc::clone(&self.settled), self.plans_from(time));
+            Settle { time, nodes, plans_from }
+        });
         Ok(Planned { jobs, inputs, settle })
     }
 

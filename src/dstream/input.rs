@@ -9,6 +9,7 @@ use super::{DStream, GraphBuilder, Operator};
 use crate::data::Data;
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result, guarded};
+use crate::exec::Runtime;
 use crate::id::{OperatorId, StreamId};
 use crate::input::{ContextOf, InputBatch, Source};
 use crate::listener::InputInfo;
@@ -51,6 +52,7 @@ struct Connected<T> {
     stream: StreamId,
     name: String,
     site: &'static Location<'static>,
+    runtime: Runtime,
     state: Mutex<State<T>>,
 }
 
@@ -78,6 +80,10 @@ pub(crate) trait AnyInput: Send + Sync {
     /// Makes the batch at `time` again from its plan: the leaf has it from here on, and does not ask the source for it.
     /// Called after `start` and before the leaf is asked for a batch, in the order of time. Returns what was planned.
     fn restore(&self, time: Time, plan: &[u8]) -> Result<Option<InputInfo>>;
+
+    /// As [`restore`](AnyInput::restore) for an input of which there is no plan, since the program that planned the batch
+    /// did not have it: the batch is empty.
+    fn restore_empty(&self, time: Time);
 
     fn completed(&self, time: Time) -> Result<()>;
 
@@ -107,7 +113,8 @@ impl<T: Data> DStream<T> {
             planned: Vec::new(),
             restored: BTreeMap::new(),
         });
-        let source = Arc::new(Connected { stream: graph.next_stream(), name: name.clone(), site, state });
+        let (stream, runtime) = (graph.next_stream(), graph.runtime().clone());
+        let source = Arc::new(Connected { stream, name: name.clone(), site, runtime, state });
         let operator = Input { name, slide: graph.batch_interval(), source: Arc::clone(&source) };
         let stream = DStream::build(graph, Box::new(operator), site);
         graph.add_input(source, Arc::clone(&stream.node) as _);
@@ -223,6 +230,12 @@ impl<T: Data> AnyInput for Connected<T> {
             state.asked_up_to = Some(time);
             Ok(info)
         })
+    }
+
+    fn restore_empty(&self, time: Time) {
+        let mut state = self.state();
+        state.restored.insert(time, Dataset::of(Vec::new(), &self.runtime));
+        state.asked_up_to = Some(time);
     }
 
     fn completed(&self, time: Time) -> Result<()> {

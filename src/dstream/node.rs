@@ -121,9 +121,6 @@ pub(crate) trait AnyNode: Send + Sync {
     /// `saving`, and with it the batches that were planned up to there and are not saved yet.
     fn settle(&self, time: Time, saving: bool) -> Result<Vec<StateChunk>>;
 
-    /// The time up to which saved batches are forgotten once the batch at `done` is done; `None` if none are saved.
-    fn saved_horizon(&self, done: Time) -> Option<Time>;
-
     /// Takes back a partition of the batch at `time`. All come before `resume`, on any threads.
     fn restore_batch(&self, time: Time, chunk: &state::Chunk<'_>) -> Result<()>;
 
@@ -303,6 +300,8 @@ impl<T: Data> Node<T> {
             planned.map(|(time, dataset)| (*time, dataset.clone())).collect()
         };
         let (operator, slide) = (life.origin.operator, self.operator.slide());
+        // No batch that is still needed was saved before its own time.
+        let since = time - life.saves.unwrap_or_default();
         for (batch, dataset) in open {
             let partitions = dataset.num_partitions();
             let mut parts = dataset.run(|lineage, partition, task| format.save(slide, lineage, partition, task))?;
@@ -311,7 +310,7 @@ impl<T: Data> Node<T> {
                 parts.push(format.save_none(slide)?);
             }
             chunks.extend(parts.into_iter().enumerate().map(|(partition, (bytes, keys))| {
-                let saved = Saved { since: time, keys };
+                let saved = Saved { since, keys };
                 StateChunk { operator, kind: ChunkKind::Batch(batch), partition, partitions, saved, bytes }
             }));
             self.saved().insert(batch);
@@ -448,10 +447,6 @@ impl<T: Data> AnyNode for Node<T> {
             Ok(chunks)
         });
         chunks.map_err(|error| error.within_operator(|| self.place()))
-    }
-
-    fn saved_horizon(&self, done: Time) -> Option<Time> {
-        self.life().and_then(|life| life.saves).map(|saved| done - saved)
     }
 
     fn restore_batch(&self, time: Time, chunk: &state::Chunk<'_>) -> Result<()> {

@@ -5,8 +5,6 @@ use std::time::Duration;
 use super::{DStreamGraph, address};
 use crate::dstream::node::{AnyNode, Edge};
 use crate::error::Result;
-use crate::id::OperatorId;
-use crate::state;
 use crate::time::Time;
 
 /// What is found out about a node from those that read it.
@@ -162,13 +160,9 @@ impl DStreamGraph {
         (done - self.history + Duration::from_micros(1)).max(self.zero_time)
     }
 
-    /// Takes back a partition of a saved batch: of the operator, at `time`. All come before `resume`, on any threads. A
-    /// stream that does not save its batches any more has no use for it.
-    pub(crate) fn restore_batch(&self, operator: OperatorId, time: Time, chunk: &state::Chunk<'_>) -> Result<bool> {
-        match self.settled.iter().find(|node| node.operator_id() == Some(operator)) {
-            Some(node) => node.restore_batch(time, chunk).map(|()| true),
-            None => Ok(false),
-        }
+    /// For how long some stream remembers its batches: until then, what has come in may still come out.
+    pub(crate) fn longest_memory(&self) -> Duration {
+        needs(self, Duration::ZERO).iter().map(|needs| needs.remember).max().unwrap_or_default()
     }
 
     /// Goes on after the batch at `done`: every stream remembers what it would if it had not stopped. Inputs have their

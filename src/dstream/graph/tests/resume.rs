@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::recovery::TakeBack;
 use super::*;
 use crate::input::{InputBatch, Source};
 use crate::state::{Chunk, ChunkKind};
@@ -124,23 +125,19 @@ struct Saved {
 
 impl Saved {
     /// Takes what a batch has left, and lets go of what is not needed any more.
-    fn add(&mut self, time: Time, settled: Settled) {
-        for chunk in &settled.chunks {
+    fn add(&mut self, time: Time, chunks: Vec<StateChunk>) {
+        let is_state = |chunk: &StateChunk| chunk.kind == ChunkKind::State;
+        for chunk in &chunks {
             // What was cut into another number of partitions is needless once the table was saved as a whole.
-            let is_other = |old: &StateChunk| (old.operator, old.kind) != (chunk.operator, chunk.kind);
-            let is_cut_so = |old: &StateChunk| old.partitions == chunk.partitions;
+            let is_other = |old: &StateChunk| old.operator != chunk.operator || is_state(old) != is_state(chunk);
+            let is_cut_so = |old: &StateChunk| old.partitions == chunk.partitions || !is_state(chunk);
             let is_needed = |at: Time, old: &StateChunk| {
-                is_cut_so(old) && (old.partition != chunk.partition || at >= chunk.saved.since)
+                let is_same = old.partition == chunk.partition || !is_state(chunk);
+                is_cut_so(old) && (!is_same || at >= chunk.saved.since)
             };
             self.chunks.retain(|(at, old)| is_other(old) || is_needed(*at, old));
         }
-        self.chunks.retain(|(_, chunk)| match chunk.kind {
-            ChunkKind::State => true,
-            ChunkKind::Batch(batch) => {
-                settled.forgotten.iter().any(|(operator, until)| *operator == chunk.operator && batch > *until)
-            }
-        });
-        self.chunks.extend(settled.chunks.into_iter().map(|chunk| (time, chunk)));
+        self.chunks.extend(chunks.into_iter().map(|chunk| (time, chunk)));
     }
 }
 
@@ -185,25 +182,22 @@ impl Running {
                 graph.inputs.iter().for_each(|(_, node)| node.plan(at(n)).unwrap());
             }
         }
-        for (time, saved) in &running.saved.chunks {
-            let StateChunk { operator, kind, partition, partitions, bytes, .. } = saved;
-            let chunk = Chunk { time: *time, partition: *partition, partitions: *partitions, version: 1, bytes };
-            match kind {
-                ChunkKind::Batch(batch) => assert!(graph.restore_batch(*operator, *batch, &chunk).unwrap()),
-                ChunkKind::State => {
-                    let node = graph.durable.iter().find(|node| node.operator_id() == Some(*operator)).unwrap();
-                    node.durable().unwrap().restore(&chunk).unwrap();
-                }
+        let read = |operator, take_back: TakeBack<'_>| {
+            for (time, saved) in running.saved.chunks.iter().filter(|(_, chunk)| chunk.operator == operator) {
+                let StateChunk { kind, partition, partitions, bytes, .. } = saved;
+                let (time, partition, partitions) = (*time, *partition, *partitions);
+                take_back(*kind, &Chunk { time, partition, partitions, version: 1, bytes })?;
             }
-        }
-        graph.durable.iter().for_each(|node| node.durable().unwrap().restored(at(done)).unwrap());
+            Ok(())
+        };
+        graph.restore(at(done), &read).unwrap();
         graph.resume(at(done)).unwrap();
-        graph.durable.iter().for_each(|node| node.durable().unwrap().record());
+        graph.record();
         running
     }
 
     fn begin(self) -> Self {
-        self.graph.durable.iter().for_each(|node| node.durable().unwrap().record());
+        self.graph.record();
         self
     }
 
