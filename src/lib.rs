@@ -138,6 +138,7 @@ mod guide {
         KafkaRecords: "guide/src/kafka-records.md",
         Backpressure: "guide/src/backpressure.md",
         Outputs: "guide/src/outputs.md",
+        Recovery: "guide/src/recovery.md",
         Testing: "guide/src/testing.md",
         ComingFromSpark: "guide/src/coming-from-spark.md",
     }
