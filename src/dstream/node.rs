@@ -117,6 +117,9 @@ pub(crate) trait AnyNode: Send + Sync {
     /// Whether batches can be saved.
     fn can_save(&self) -> bool;
 
+    /// The shape of the records of batches that can be saved.
+    fn saved_shape(&self) -> Option<String>;
+
     /// Brings what the operator keeps up to the batch at `time`, as far as no output has, and returns it to be saved if
     /// `saving`, and with it the batches that were planned up to there and are not saved yet.
     fn settle(&self, time: Time, saving: bool) -> Result<Vec<StateChunk>>;
@@ -295,8 +298,9 @@ impl<T: Data> Node<T> {
         Ok(chunks.into_iter().flatten().collect())
     }
 
-    /// Saves the batches up to `time` that are remembered and not saved yet, whoever has computed them.
-    fn save_batches(&self, time: Time, life: &Life, chunks: &mut Vec<StateChunk>) -> Result<()> {
+    /// Saves the batches up to `time` that are remembered and not saved yet, whoever has computed them. The checkpoint
+    /// has them for as long as `kept_for` says.
+    fn save_batches(&self, time: Time, kept_for: Duration, life: &Life, chunks: &mut Vec<StateChunk>) -> Result<()> {
         let Some(format) = self.format() else { return Ok(()) };
         let open: Vec<(Time, Dataset<T>)> = {
             let (remembered, saved) = (self.remembered(), self.saved());
@@ -304,8 +308,8 @@ impl<T: Data> Node<T> {
             planned.map(|(time, dataset)| (*time, dataset.clone())).collect()
         };
         let (operator, slide) = (life.origin.operator, self.operator.slide());
-        // No batch that is still needed was saved before its own time.
-        let since = time - life.saves.unwrap_or_default();
+        // A batch is saved at its time or later.
+        let since = time - kept_for + Duration::from_micros(1);
         for (batch, dataset) in open {
             let partitions = dataset.num_partitions();
             let mut parts = dataset.run(|lineage, partition, task| format.save(slide, lineage, partition, task))?;
@@ -438,6 +442,10 @@ impl<T: Data> AnyNode for Node<T> {
         self.format().is_some()
     }
 
+    fn saved_shape(&self) -> Option<String> {
+        self.format().map(BatchFormat::shape)
+    }
+
     fn settle(&self, time: Time, saving: bool) -> Result<Vec<StateChunk>> {
         let Some(life) = self.life() else { return Ok(Vec::new()) };
         let chunks = match self.operator.durable() {
@@ -445,8 +453,8 @@ impl<T: Data> AnyNode for Node<T> {
             None => Ok(Vec::new()),
         };
         let chunks = chunks.and_then(|mut chunks| {
-            if saving && life.saves.is_some() {
-                self.save_batches(time, life, &mut chunks)?;
+            if let Some(kept_for) = life.saves.filter(|_| saving) {
+                self.save_batches(time, kept_for, life, &mut chunks)?;
             }
             Ok(chunks)
         });
@@ -473,7 +481,10 @@ impl<T: Data> AnyNode for Node<T> {
             let slide = self.operator.slide();
             let first = (done - life.remember).floor_from(slide, life.zero_time) + slide;
             for time in first.max(life.zero_time + slide).to(done, slide) {
-                self.plan(time)?;
+                // It may be one that nobody has asked for, since no window has it. Whoever does gets the error.
+                if let Err(error) = self.plan(time) {
+                    tracing::debug!(%error, "a batch before the restart is not planned again");
+                }
             }
         } else {
             self.forgotten.fetch_max(done.as_micros(), Ordering::Relaxed);

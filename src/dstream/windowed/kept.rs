@@ -5,6 +5,7 @@ use super::panes::Panes;
 use super::window::Span;
 use crate::data::{Exchange, Key, hash_key, part_of};
 use crate::error::Result;
+use crate::state::shape::shape;
 use crate::state::{Chunk, Durable, Entries, Saved, Schema, read_entries};
 use crate::time::Time;
 
@@ -138,11 +139,8 @@ impl<K: Key, V: Exchange> State<K, V> {
 impl<K: Key, V: Exchange> Durable for Kept<K, V> {
     fn schema(&self) -> Schema {
         let Span { window, slide } = self.span;
-        let parts = vec![
-            ("key", std::any::type_name::<K>().to_string()),
-            ("value", std::any::type_name::<V>().to_string()),
-            ("window", format!("{window:?} each {slide:?}")),
-        ];
+        let parts =
+            vec![("key", shape::<K>()), ("value", shape::<V>()), ("window", format!("{window:?} each {slide:?}"))];
         Schema { method: self.method, version: 1, parts }
     }
 
