@@ -23,7 +23,7 @@ use crate::error::{OnError, Result};
 use crate::time::Clock;
 
 pub(crate) use entry::{LoggedBatch, LoggedInput, Manifest, Role, SavedOperator, SavedSchema};
-pub use inspection::{InspectedBatch, InspectedInput, InspectedState, Inspection};
+pub use inspection::{InspectedBatch, InspectedInput, InspectedOwner, InspectedState, Inspection};
 pub(crate) use journal::{Journal, Ticket};
 pub(crate) use reader::Recovered;
 pub use settings::{Checkpoint, SyncPolicy};

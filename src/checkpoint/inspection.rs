@@ -2,11 +2,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::entry::{LoggedBatch, Role, SavedOperator};
+use super::format::{FileId, FileKind};
+use super::owner::{Ownership, files};
 use super::reader::{self, Recovered};
 use super::settings::Checkpoint;
 use super::upgrade::{called, of_role, short_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::Time;
+
+/// A running owner may replace a file while it is read: then all is read again, so often at most.
+const ATTEMPTS: usize = 5;
 
 /// What a checkpoint holds, to be looked at beside the program or without it.
 ///
@@ -28,6 +33,22 @@ use crate::time::Time;
 pub struct Inspection {
     settings: Checkpoint,
     found: Recovered,
+}
+
+/// A process that owned a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InspectedOwner {
+    /// Its epoch: the higher one fences the lower.
+    pub epoch: u64,
+    /// Its host.
+    pub host: String,
+    /// Its process id there.
+    pub pid: u32,
+    /// When it took over, by its clock.
+    pub since: Time,
+    /// Whether it lives; `None` if the storage cannot say.
+    pub is_alive: Option<bool>,
 }
 
 /// A batch of a checkpoint.
@@ -87,7 +108,13 @@ impl Inspection {
     pub fn open(checkpoint: impl Into<Checkpoint>) -> Result<Self> {
         let settings = checkpoint.into();
         let within = |error: Error| error.within(format!("checkpoint {}", settings.storage.place()));
-        let found = reader::read(&settings.storage, settings.start_from_last_good).map_err(within)?;
+        let mut attempts = 1..ATTEMPTS;
+        let found = loop {
+            match reader::read(&settings.storage, settings.start_from_last_good) {
+                Err(_) if attempts.next().is_some() => {}
+                found => break found.map_err(within)?,
+            }
+        };
         let found = found.ok_or_else(|| within(Error::new(ErrorKind::Checkpoint, "there is no checkpoint here")))?;
         let found = Recovered::new(found, Arc::clone(&settings.storage));
         Ok(Inspection { settings, found })
@@ -134,6 +161,24 @@ impl Inspection {
         InspectedBatch { time: batch.time, done: batch.done, inputs: inputs.collect(), outputs: outputs.collect() }
     }
 
+    /// Who owned it, oldest first, as far as that is still known. The last one may own it still.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn owners(&self) -> Result<Vec<InspectedOwner>> {
+        let storage = &*self.settings.storage;
+        let mut epochs: Vec<FileId> =
+            files(storage)?.into_iter().map(|(file, _)| file).filter(|file| file.kind == FileKind::Epoch).collect();
+        epochs.sort_unstable();
+        let owner = |file: FileId| {
+            let Ownership { epoch, host, pid, since, .. } = Ownership::read(storage, file.epoch)?;
+            let is_alive = storage.is_held(&file.name()).ok().flatten();
+            Ok(InspectedOwner { epoch, host, pid, since, is_alive })
+        };
+        epochs.into_iter().map(owner).collect()
+    }
+
     /// What operators keep, in the order of the program.
     pub fn states(&self) -> Vec<InspectedState> {
         of_role(self.found.manifest(), Role::State).map(|operator| self.inspect_state(operator)).collect()
@@ -176,9 +221,9 @@ mod tests {
         journal.begin(&manifest()).unwrap();
         run(&journal, 1, vec![chunk(0, 2, 1, "abc"), chunk(1, 2, 1, "de")]);
         run(&journal, 2, vec![chunk(0, 2, 1, "f")]);
-        journal.wait(journal.planned(&planned(3))).unwrap();
+        journal.wait(&journal.planned(&planned(3))).unwrap();
         journal.output_ended(at(3), output(), Some("no luck"));
-        journal.wait(journal.planned(&planned(4))).unwrap(); // the entries before are on the disk too
+        journal.wait(&journal.planned(&planned(4))).unwrap(); // the entries before are on the disk too
 
         let inspection = Inspection::open(directory.path()).unwrap();
         assert_eq!((inspection.app(), inspection.batch_interval()), ("clicks", Duration::from_secs(1)));
@@ -201,6 +246,9 @@ mod tests {
             bytes: 6,
         };
         assert_eq!(inspection.states(), [state]);
+        let [owner] = &inspection.owners().unwrap()[..] else { panic!("one owner") };
+        assert_eq!((owner.epoch, owner.pid, owner.is_alive), (1, std::process::id(), Some(true)));
         journal.close(&never::<()>()).unwrap();
+        assert_eq!(inspection.owners().unwrap()[0].is_alive, Some(false));
     }
 }
