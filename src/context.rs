@@ -595,7 +595,8 @@ impl StreamingContextBuilder {
     ///     if calls.fetch_add(1, Ordering::Relaxed) < 2 {
     ///         return Err(Error::user("the database is away"));
     ///     }
-    ///     send.send(numbers.sum()?).map_err(Error::user)
+    ///     let sum: i32 = numbers.sum()?;
+    ///     send.send(sum).map_err(Error::user)
     /// });
     /// context.start()?;
     /// assert_eq!(sums.recv()?, 6);

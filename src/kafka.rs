@@ -87,6 +87,8 @@ pub use tidemill_macros::FromKafka;
 /// - **Start.** Where the [`Subscription`] says, or else at the committed offsets of the group, or else where
 ///   [`KafkaParams::auto_offset_reset`] says; there the group commits at once where it starts, so that a program that
 ///   fails in its first batch loses nothing. An [`OffsetStore`] keeps the place elsewhere.
+///   Before all of these comes the checkpoint of the context, if it has one: there every partition goes on behind the
+///   last batch that was planned.
 /// - **Delivery.** The offsets of a batch are committed when all of its outputs are done; a graceful stop commits the
 ///   last batch too. What was not committed is delivered again after a restart: at least once. With
 ///   [`TransactionOffsets`] it is exactly once, and with a [`CommitHandle`] the program commits.

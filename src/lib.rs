@@ -141,6 +141,7 @@ mod guide {
         KafkaRecords: "guide/src/kafka-records.md",
         Backpressure: "guide/src/backpressure.md",
         Outputs: "guide/src/outputs.md",
+        Recovery: "guide/src/recovery.md",
         Upgrades: "guide/src/upgrades.md",
         Testing: "guide/src/testing.md",
         CheckpointFormat: "guide/src/checkpoint-format.md",

@@ -174,3 +174,12 @@ fn examples_print_what_their_headers_say() {
         assert_eq!(String::from_utf8(output.stdout).unwrap(), block.replace("//! ", ""), "{name}");
     }
 }
+
+#[test]
+fn running_totals_counts_every_payment_once_however_often_it_is_killed() {
+    let output = example("running_totals").output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(stdout.lines().filter(|line| line.contains(" was killed after ")).count(), 5, "{stdout}");
+    assert!(stdout.ends_with("ann: 5050\nbob: 10100\neve: 15150\n"), "{stdout}");
+}

@@ -16,6 +16,7 @@ mod loss;
 mod outages;
 mod output;
 mod places;
+mod recovered;
 mod starts;
 mod tasks;
 mod transactions;

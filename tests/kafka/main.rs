@@ -5,6 +5,7 @@
 
 mod apache;
 mod bad_input;
+mod crashes;
 mod delivery;
 mod limits;
 mod offsets;

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::PATIENCE;
 
@@ -37,6 +38,18 @@ impl Program {
         self.lines.recv_timeout(PATIENCE).expect("the program runs until it is told to end, and prints")
     }
 
+    /// What it prints in this time, or until it ends.
+    pub(crate) fn read_for(&mut self, time: Duration) -> Vec<String> {
+        let begun = Instant::now();
+        let next = || self.lines.recv_timeout(time.saturating_sub(begun.elapsed())).ok();
+        std::iter::from_fn(next).collect()
+    }
+
+    /// Its number in the system.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it with SIGKILL. Returns what it had printed by then.
     pub(crate) fn kill(mut self) -> Vec<String> {
         self.child.kill().unwrap();
@@ -52,7 +65,8 @@ impl Program {
         rest
     }
 
-    fn rest(&mut self) -> Vec<String> {
+    /// What it prints until it ends by itself.
+    pub(crate) fn rest(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
             match self.lines.recv_timeout(PATIENCE) {

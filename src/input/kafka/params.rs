@@ -205,7 +205,8 @@ impl KafkaParams {
     /// [`Event::DataLost`](crate::Event::DataLost) and in the log.
     ///
     /// A topic that was made anew is known by its id, which brokers have from 2.8 on. **While the program does not run
-    /// it is noticed only if it ends before the committed offsets**: delete them together with a topic.
+    /// it is noticed only if it ends before the committed offsets**: delete them together with a topic. A checkpoint
+    /// keeps the ids beside the offsets, and notices at the next start.
     #[must_use]
     pub fn fail_on_data_loss(mut self, fail: bool) -> Self {
         self.fail_on_data_loss = fail;

@@ -121,6 +121,14 @@ impl Reader {
         Ok(slot)
     }
 
+    /// A partition that does not exist any more, though another one may have its name.
+    pub(super) fn add_gone(&self, partition: &TopicPartition) -> Result<Arc<Slot>> {
+        let slot = Slot::new(&self.clients()?.consumer, partition, None, None)?;
+        slot.is_gone.store(true, Ordering::Release);
+        self.slots().push(Arc::clone(&slot));
+        Ok(slot)
+    }
+
     /// Ends fetching a partition that does not exist any more.
     pub(super) fn give_up(&self, slot: &Slot) {
         slot.is_gone.store(true, Ordering::Release);

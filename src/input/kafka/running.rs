@@ -205,6 +205,10 @@ impl Running {
         let starts = Starts { planner, subscription, params, context, plan, store, joining: is_running };
         let starts = starts.find(&joining, &kept)?;
         let joining: Vec<_> = joining.into_iter().zip(starts).collect();
+        // What a checkpoint has planned is committed when it is done, and not because nothing is kept yet.
+        let is_planned = |partition| plan.until(partition).map(|_| NOWHERE);
+        let kept: Vec<_> =
+            joining.iter().zip(kept).map(|((partition, _), kept)| kept.or_else(|| is_planned(partition))).collect();
         place.join(&joining, &kept)?;
         let slots = self.reader.add(&joining)?;
         self.partitions =
@@ -258,21 +262,18 @@ impl Running {
         let numbers: BTreeMap<_, _> = self.partitions.iter().cloned().zip(0..).collect();
         let mut positions = vec![NOWHERE; numbers.len()];
         let mut ranges = Vec::new();
-        for (mut range, id) in plan.ranges() {
+        for (range, id) in plan.ranges() {
             let partition = range.topic_partition();
-            let number: Option<&usize> = numbers.get(&partition);
             let known = self.ids.get(&*range.topic).and_then(|ids| ids.last());
-            if id.is_some() && known.is_some() && id.as_ref() != known {
-                if !range.is_empty() {
-                    self.lose(format!("{range} of the batch at {time} are gone: the topic was made anew"))?;
-                }
-                range.until = range.from;
-            } else if let Some(&n) = number {
+            let slot = if id.is_some() && known.is_some() && id.as_ref() != known {
+                // Whoever reads the batch finds out; most likely nobody needs it any more.
+                self.reader.add_gone(&partition)?
+            } else if let Some(&n) = numbers.get(&partition) {
+                let n: usize = n;
                 positions[n] = range.until;
-            }
-            let slot = match number {
-                Some(&n) => Arc::clone(&self.members[n].slot),
-                None => self.former(&partition, range.until)?,
+                Arc::clone(&self.members[n].slot)
+            } else {
+                self.former(&partition, range.until)?
             };
             ranges.push((slot, range));
         }

@@ -71,7 +71,7 @@ impl Subscription {
     }
 
     /// Starts in these partitions at these offsets, **also after a restart**: what the group has committed does not
-    /// count. In the others the stream starts as it would otherwise. An offset that the log does not have, and a
+    /// count. A checkpoint comes first: a partition that it knows goes on behind its last batch. In the others the stream starts as it would otherwise. An offset that the log does not have, and a
     /// partition that the stream does not read, are errors of the start.
     #[must_use]
     pub fn starting_at<P: Into<TopicPartition>>(mut self, offsets: impl IntoIterator<Item = (P, i64)>) -> Self {
@@ -80,7 +80,7 @@ impl Subscription {
     }
 
     /// Starts in each partition at the first record whose timestamp is `time` or later, or at the end if there is none,
-    /// **also after a restart**: what the group has committed does not count. To start like this only where the group
+    /// **also after a restart**: what the group has committed does not count; a checkpoint does. To start like this only where the group
     /// has committed nothing, see [`AutoOffsetReset::AtTime`](crate::kafka::AutoOffsetReset::AtTime).
     #[must_use]
     pub fn starting_at_time(mut self, time: Time) -> Self {
