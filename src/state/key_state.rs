@@ -14,16 +14,16 @@ use crate::time::Time;
 /// use tidemill::{KeyState, StateSpec, testing::run};
 ///
 /// // The third visit closes the account.
-/// let visits = [vec!["ada"], vec!["ada", "bob"], vec!["ada"], vec!["ada"]];
+/// let visits = [vec!["ada"], vec!["ada", "ada"], vec!["ada"]];
 /// let out = run(visits, |names| {
 ///     let visit = |_: &String, _: Option<()>, visits: &mut KeyState<u32>| {
 ///         let number = visits.get().map_or(1, |before| before + 1);
 ///         if number == 3 { visits.remove() } else { visits.update(number) }
 ///         number
 ///     };
-///     names.map(|name| (name.to_string(), ())).map_with_state(StateSpec::function(visit))
+///     names.map(|name| (name.to_string(), ())).map_with_state(StateSpec::function(visit)).mapped()
 /// })?;
-/// assert_eq!(out, [vec![1], vec![2, 1], vec![3], vec![1]]);
+/// assert_eq!(out, [vec![1], vec![2, 3], vec![1]]);
 /// # Ok::<(), tidemill::Error>(())
 /// ```
 pub struct KeyState<'t, S> {

@@ -219,13 +219,25 @@ impl<K: Key, S: Exchange, C: Change<K, S>> Step<K, S, C> {
             let _ = part.run(|| {
                 input.lineage().compute(partition, &part, &mut |chunk: Chunk<'_, C::Input>| {
                     part.enter(origin);
-                    guarded(|| Ok(change.take(table, at, chunk, &mut taken)), said)?;
+                    guarded(
+                        || {
+                            change.take(table, at, chunk, &mut taken);
+                            Ok(())
+                        },
+                        said,
+                    )?;
                     Ok(Flow::Continue(()))
                 })
             })?;
         }
         task.enter(self.header.origin());
-        guarded(|| Ok(change.finish(table, at, &mut taken)), said)?;
+        guarded(
+            || {
+                change.finish(table, at, &mut taken);
+                Ok(())
+            },
+            said,
+        )?;
         Ok(taken.out)
     }
 
