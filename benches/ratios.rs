@@ -25,7 +25,14 @@ fn main() {
     let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with('-')).unwrap_or_default();
     let [hand, ours, ratio, best, quartiles, target] = ["hand", "crate", "ratio", "best", "quartiles", "target"];
     println!("{:<40} {hand:>8} {ours:>8} {ratio:>7} {best:>7} {quartiles:>13} {target:>7}", "ns per record");
-    let cases = [common::fusion::CASES, common::shuffle::CASES, common::joins::CASES, common::windows::CASES].concat();
+    let cases = [
+        common::fusion::CASES,
+        common::shuffle::CASES,
+        common::joins::CASES,
+        common::windows::CASES,
+        common::state::CASES,
+    ];
+    let cases = cases.concat();
     for make in cases {
         // A case makes its data when it is built; ask its name with little of it.
         if make(Size::Test).name.contains(&wanted) {

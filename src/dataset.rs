@@ -26,7 +26,7 @@ use crate::id::Origin;
 
 pub(crate) use chunk::{Chunk, Flow, Sink, chunk_len, resuming};
 pub(crate) use lineage::{AnyLineage, Header, Lineage, Note};
-pub(crate) use narrow::{Keeping, Memory, Partition};
+pub(crate) use narrow::{Keeping, Memory, Partition, push_shared};
 pub(crate) use shuffle::Aggregate;
 pub(crate) use stage::gather;
 

@@ -17,6 +17,7 @@ mod node;
 mod persist;
 mod planning;
 mod slice;
+mod stateful;
 mod stateless;
 mod together;
 mod windowed;
@@ -30,7 +31,7 @@ use crate::data::{Data, Partitions};
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::exec::Runtime;
-use crate::state::Durable;
+use crate::state::{Durable, StateInfo};
 use crate::time::{Interval, Time, is_multiple};
 
 use batches::BatchFormat;
@@ -40,6 +41,7 @@ pub(crate) use input::PlannedInput;
 pub(crate) use job::Job;
 use name::Mark;
 use node::{AnyNode, Edge, Member, Node};
+pub use stateful::{MapWithState, StateSpec, UpdateSpec};
 pub use together::{AsDStream, StreamSet, Together};
 
 /// A stream of batches: at every multiple of its slide duration it has a [`Dataset`].
@@ -122,6 +124,11 @@ pub(crate) trait Operator<T>: Send + Sync + 'static {
         None
     }
 
+    /// How much the operator keeps of the keys of its state.
+    fn state_info(&self) -> Option<StateInfo> {
+        None
+    }
+
     /// How often a snapshot of what the operator keeps begins if nobody says so: Spark's rule.
     fn automatic_checkpoint(&self) -> Duration {
         checkpoint::automatic_interval(self.slide())
@@ -188,6 +195,30 @@ impl<T: Data> DStream<T> {
     /// How far apart the batches of this stream are: the batch interval, unless a window made it longer.
     pub fn slide_duration(&self) -> Duration {
         self.node.slide()
+    }
+
+    /// How many keys the operator of this stream keeps a state for, and in how many bytes; `None` for an operator that
+    /// keeps none. As of the last batch that each partition has had.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::testing::run;
+    ///
+    /// let sizes = run([vec![(7, 1), (8, 1)], vec![(9, 1)]], |pairs| {
+    ///     let sums = pairs.update_state_by_key(|values, sum| Some(sum.unwrap_or(0) + values.iter().sum::<i32>()));
+    ///     let totals = sums.clone();
+    ///     sums.transform(move |batch, _| {
+    ///         let count = batch.count()?;
+    ///         assert_eq!(totals.state_info().map(|info| info.keys), Some(count));
+    ///         Ok(batch.map(|(key, _)| key))
+    ///     })
+    /// })?;
+    /// assert_eq!((sizes[0].len(), sizes[1].len()), (2, 3));
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn state_info(&self) -> Option<StateInfo> {
+        self.node.state_info()
     }
 
     /// What the datasets of this stream run on.

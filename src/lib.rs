@@ -35,6 +35,7 @@
 //! |---|---|
 //! | [`StreamingContext`] | settings, inputs, start and stop |
 //! | [`DStream`] | a stream of batches and everything that can be made of it; outputs: [`foreach_batch`](DStream::foreach_batch), [`print`](DStream::print), [files](DStream::save_as_text_files) |
+//! | [`StateSpec`], [`UpdateSpec`], [`KeyState`] | a state for each key |
 //! | [`Dataset`] | one batch: lazy, in partitions, with actions |
 //! | [`StorageLevel`] | how persisted records are kept |
 //! | [`Data`], [`Exchange`], [`Key`], [`Ordered`] | what records and keys have to be |
@@ -94,13 +95,14 @@ pub use dataset::{
     Dataset, Emitter, LocalIterator, Number, PairEmitter, PartitionIter, ReadPartition, SortOrder, Stats, StorageLevel,
     ValueEmitter,
 };
-pub use dstream::{AsDStream, Batch, DStream, StreamSet};
+pub use dstream::{AsDStream, Batch, DStream, MapWithState, StateSpec, StreamSet, UpdateSpec};
 pub use error::{Error, ErrorKind, Result};
 pub use exec::{Accumulator, Broadcast};
 pub use id::StreamId;
 pub use input::{Claim, InputBatch, QueueSource, Source, SourceContext};
 pub use listener::{BatchInfo, Event, InputInfo, Listener, OutputInfo};
 pub use scheduler::{OutputFailure, State, Stop};
+pub use state::{KeyState, StateInfo};
 pub use storage::{Storage, StorageClaim};
 pub use tidemill_macros::pipeline;
 pub use time::{Clock, Interval, ManualClock, Time};
@@ -131,6 +133,7 @@ mod guide {
         Operators: "guide/src/operators.md",
         Windows: "guide/src/windows.md",
         Joins: "guide/src/joins.md",
+        StateByKey: "guide/src/state.md",
         Kafka: "guide/src/kafka.md",
         KafkaRecords: "guide/src/kafka-records.md",
         Backpressure: "guide/src/backpressure.md",

@@ -3,10 +3,11 @@
 pub use crate::context::StreamingContext;
 pub use crate::data::{Data, Exchange, Key, Partitions, TotalOrder};
 pub use crate::dataset::{Dataset, SortOrder, StorageLevel};
-pub use crate::dstream::{Batch, DStream};
+pub use crate::dstream::{Batch, DStream, StateSpec, UpdateSpec};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::exec::{Accumulator, Broadcast};
 pub use crate::input::QueueSource;
 pub use crate::scheduler::{State, Stop};
+pub use crate::state::KeyState;
 pub use crate::time::{Interval, Time};
 pub use tidemill_macros::pipeline;

@@ -1,14 +1,24 @@
 //! What operators keep from batch to batch, and how a checkpoint sees it: as chunks of bytes that only the operator
 //! understands. Knows nothing of streams, of batches but their times, or of where chunks go.
 
+pub(crate) mod chunk;
 mod entries;
+mod journal;
+mod key_ids;
+mod key_state;
+mod queue;
+mod saving;
 pub(crate) mod shape;
+mod table;
 
 use crate::error::Result;
 use crate::id::OperatorId;
 use crate::time::Time;
 
 pub(crate) use entries::{Entries, read_entries};
+pub(crate) use key_ids::KeyIds;
+pub use key_state::KeyState;
+pub(crate) use table::Table;
 
 /// What an operator keeps from batch to batch, partition by partition.
 ///
@@ -39,6 +49,17 @@ pub(crate) trait Durable: Send + Sync {
 
     /// All chunks were taken back: what is kept is as the batch at `time` left it.
     fn restored(&self, time: Time) -> Result<()>;
+}
+
+/// How much an operator keeps from batch to batch: see [`DStream::state_info`](crate::DStream::state_info).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StateInfo {
+    /// How many keys have a state.
+    pub keys: u64,
+    /// How many bytes the tables of keys and states take: room that is free counts, what keys and states have on the
+    /// heap (the letters of a `String`) does not.
+    pub bytes: u64,
 }
 
 /// What a partition said of what it has saved.

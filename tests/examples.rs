@@ -95,6 +95,14 @@ fn hourly_files_writes_what_a_batch_job_reads() {
 }
 
 #[test]
+fn sessions_end_after_silence() {
+    let output = example("sessions").output().unwrap();
+    let expected = "batch 1\nbatch 2\nbatch 3\nbatch 4\nbatch 5: bob left after 1 click\nbatch 6\n\
+                    batch 7: ada left after 4 clicks\nbatch 8\nbatch 9\nstill there: bob, 2 clicks\n";
+    assert_eq!((output.status.success(), String::from_utf8(output.stdout).unwrap().as_str()), (true, expected));
+}
+
+#[test]
 fn word_count_tells_what_is_wrong_in_one_line() {
     let error = |arguments: &[&str], code: i32| {
         let output = run(arguments);

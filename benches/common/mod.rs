@@ -9,6 +9,7 @@ pub mod joins;
 pub mod measure;
 pub mod scheduling;
 pub mod shuffle;
+pub mod state;
 pub mod windows;
 
 use criterion::{BatchSize, Criterion, Throughput};

@@ -18,7 +18,7 @@ mod zip;
 mod zip_with_index;
 
 pub use map_partitions::PartitionIter;
-pub(in crate::dataset) use memory::push_shared;
+pub(crate) use memory::push_shared;
 pub(crate) use memory::{Memory, Partition};
 pub(crate) use persist::Keeping;
 pub use persist::StorageLevel;

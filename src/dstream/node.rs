@@ -12,7 +12,7 @@ use crate::dataset::{Chunk, Dataset, Flow, Keeping, StorageLevel};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::Runtime;
 use crate::id::{OperatorId, Origin};
-use crate::state::{self, ChunkKind, Durable, Saved, StateChunk};
+use crate::state::{self, ChunkKind, Durable, Saved, StateChunk, StateInfo};
 use crate::time::{Interval, Time};
 
 /// An operator in the graph, with what all operators share. Spark's `DStream.getOrCompute` and what it rests on.
@@ -264,6 +264,10 @@ impl<T: Data> Node<T> {
     pub(crate) fn storage_level(&self) -> Option<StorageLevel> {
         let by_window = || self.in_window.load(Ordering::Relaxed).then_some(StorageLevel::MemoryOnly);
         self.keeping.get().map(Keeping::level).or_else(by_window)
+    }
+
+    pub(crate) fn state_info(&self) -> Option<StateInfo> {
+        self.operator.state_info()
     }
 
     pub(crate) fn place(&self) -> String {

@@ -4,7 +4,6 @@ mod count_by_value_and_window;
 mod filter_keys;
 mod group_by_key_and_window;
 mod kept;
-mod key_ids;
 mod panes;
 mod reduce_by_key_and_window;
 mod reduce_by_window;

@@ -32,6 +32,8 @@ mod shapes;
 #[cfg(test)]
 mod spark_names;
 #[cfg(test)]
+mod state;
+#[cfg(test)]
 mod vectors;
 #[cfg(test)]
 mod windows;

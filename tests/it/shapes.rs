@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
 use tidemill::testing::TestRun;
-use tidemill::{DStream, Data, InputBatch, Partitions, Result, Source, SourceContext, StorageLevel, Time};
+use tidemill::{
+    DStream, Data, InputBatch, KeyState, Partitions, Result, Source, SourceContext, StateSpec, StorageLevel, Time,
+    UpdateSpec,
+};
 
 use crate::harness::{SECOND, every_run};
 use crate::spark_names::methods;
@@ -230,6 +233,28 @@ fn pairs(table: &mut Table) {
     );
 }
 
+/// The shapes are looked at batch by batch: keys that are not in a batch lose their state.
+fn states(table: &mut Table) {
+    let total = |values: Vec<i64>, _: Option<i64>| (!values.is_empty()).then(|| values.iter().sum());
+    table.check("update_state_by_key", move |s| s.update_state_by_key(total), sums);
+    table.check(
+        "update_state_by_key_with",
+        move |s| s.update_state_by_key_with(UpdateSpec::function(total).partitions(THREE)),
+        sums,
+    );
+    table.check(
+        "map_with_state",
+        |s| {
+            let spec = StateSpec::function(|key: &u8, value: Option<i64>, state: &mut KeyState<u64>| {
+                state.update(state.get().unwrap_or(&0) + 1);
+                (*key, value.unwrap_or(-1))
+            });
+            s.map_with_state(spec).mapped()
+        },
+        |b| b,
+    );
+}
+
 fn two_sides(table: &mut Table) {
     let inner = |b: Pairs| b.into_iter().filter_map(|(k, v)| Some((k, (v, square(k)?)))).collect();
     table.check("join", |s| s.join(&squares(&s)), inner);
@@ -363,6 +388,7 @@ fn every_operator_on_every_shape() {
     let mut table = Table::default();
     records(&mut table);
     pairs(&mut table);
+    states(&mut table);
     two_sides(&mut table);
     windows(&mut table);
     // Outputs have tests of their own, in `vectors.rs`, `outputs.rs` and `tests/kafka/output.rs`.
@@ -379,6 +405,7 @@ fn every_operator_on_every_shape() {
         // Nothing without a checkpoint directory: tests/it/recovery.rs.
         "checkpoint",
         "checkpoint_interval",
+        "state_info",
     ];
     let missing: Vec<_> = methods("src/dstream", "DStream")
         .into_iter()

@@ -62,7 +62,7 @@ impl<T: Data> AnyLineage for Memory<T> {
 }
 
 /// Pushes records that stay where they are.
-pub(in crate::dataset) fn push_shared<T>(records: &[T], sink: &mut dyn Sink<T>) -> Result<Flow> {
+pub(crate) fn push_shared<T>(records: &[T], sink: &mut dyn Sink<T>) -> Result<Flow> {
     for chunk in records.chunks(chunk_len::<T>()) {
         if sink.push(Chunk::Shared(chunk))?.is_break() {
             return Ok(Flow::Break(()));

@@ -1,9 +1,8 @@
 use std::collections::VecDeque;
 
-use super::key_ids::KeyIds;
 use crate::data::{Data, Exchange, Key};
 use crate::error::{Error, ErrorKind, Result};
-use crate::state::Entries;
+use crate::state::{Entries, KeyIds};
 use crate::time::Time;
 
 /// How the value of a key over a window follows from its values in the panes. `inverse` takes the value of a pane back

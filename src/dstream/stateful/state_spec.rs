@@ -1,0 +1,177 @@
+use std::fmt;
+use std::time::Duration;
+
+use super::step::{Change, Taken};
+use crate::data::{Data, Exchange, Key, Partitions};
+use crate::dataset::{Chunk, Dataset};
+use crate::exec::Runtime;
+use crate::state::{KeyState, Table};
+use crate::time::Time;
+
+/// What [`map_with_state`](crate::DStream::map_with_state) does: Spark's `StateSpec`.
+///
+/// A function, and if wanted states to begin with, a number of partitions and a timeout. Each setting takes the place of
+/// an earlier one.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tidemill::{KeyState, StateSpec, testing::run};
+///
+/// // The visitors who did not come back for more than two seconds, with the number of their visits.
+/// let visits = [vec!["ada", "bob"], vec!["ada"], vec!["ada"], vec!["ada"], vec![]];
+/// let left = run(visits, |names| {
+///     let spec = StateSpec::function_with_time(|_, name: &String, visit: Option<()>, visits: &mut KeyState<u32>| {
+///         match visit {
+///             Some(()) => visits.update(visits.get().map_or(1, |before| before + 1)),
+///             None => return Some((name.clone(), visits.get().copied())),
+///         }
+///         None
+///     });
+///     let spec = spec.initial_state([("ada".to_string(), 100)]).timeout(Duration::from_secs(2));
+///     names.map(|name| (name.to_string(), ())).map_with_state(spec).mapped()
+/// })?;
+/// assert_eq!(left, [vec![], vec![], vec![], vec![("bob".to_string(), Some(1))], vec![]]);
+/// # Ok::<(), tidemill::Error>(())
+/// ```
+#[must_use]
+pub struct StateSpec<K, V, S, U> {
+    pub(super) function: Function<K, V, S, U>,
+    pub(super) initial: Initial<K, S>,
+    pub(super) partitions: Option<Partitions>,
+    pub(super) timeout: Option<Duration>,
+}
+
+impl<K: Key, V: Exchange, S: Exchange, U: Data> StateSpec<K, V, S, U> {
+    /// Calls `f` with the key and the value of each record, and with the state of the key; what it returns is a record of
+    /// the new stream. With a [timeout](StateSpec::timeout) it is also called for a key that times out, without a value.
+    pub fn function(f: impl Fn(&K, Option<V>, &mut KeyState<'_, S>) -> U + Send + Sync + 'static) -> Self {
+        StateSpec::function_with_time(move |_, key, value, state| Some(f(key, value, state)))
+    }
+
+    /// As [`function`](StateSpec::function), with the batch time; `None` adds nothing to the new stream.
+    pub fn function_with_time(
+        f: impl Fn(Time, &K, Option<V>, &mut KeyState<'_, S>) -> Option<U> + Send + Sync + 'static,
+    ) -> Self {
+        let function = Function(Box::new(OneByOne(f)));
+        StateSpec { function, initial: Initial::None, partitions: None, timeout: None }
+    }
+
+    /// The states to begin with, for a program that has none from an earlier run. They are in the snapshots, and cause
+    /// no calls; a timeout counts from the first batch. Of several states of a key the first counts.
+    pub fn initial_state(mut self, states: impl IntoIterator<Item = (K, S)>) -> Self {
+        self.initial = Initial::States(states.into_iter().collect());
+        self
+    }
+
+    /// As [`initial_state`](StateSpec::initial_state), from a dataset, which is computed with the first batch.
+    pub fn initial_dataset(mut self, states: &Dataset<(K, S)>) -> Self {
+        self.initial = Initial::Dataset(states.clone());
+        self
+    }
+
+    /// Into how many partitions keys and states go; by default as many as any shuffle.
+    pub fn partitions(mut self, partitions: Partitions) -> Self {
+        self.partitions = Some(partitions);
+        self
+    }
+
+    /// Takes the state from a key that was idle for longer than this: in the first batch whose time is more than
+    /// `idle` after the key's last record or update.
+    pub fn timeout(mut self, idle: Duration) -> Self {
+        self.timeout = Some(idle);
+        self
+    }
+}
+
+impl<K, V, S, U> fmt::Debug for StateSpec<K, V, S, U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StateSpec { partitions, timeout, .. } = self;
+        f.debug_struct("StateSpec").field("partitions", partitions).field("timeout", timeout).finish_non_exhaustive()
+    }
+}
+
+/// The states that an operator begins with.
+pub(super) enum Initial<K, S> {
+    None,
+    States(Vec<(K, S)>),
+    Dataset(Dataset<(K, S)>),
+}
+
+impl<K: Key, S: Exchange> Initial<K, S> {
+    /// The states in the partitions where their keys belong.
+    #[track_caller]
+    pub(super) fn partitioned(self, partitions: Partitions, runtime: &Runtime) -> Option<Dataset<(K, S)>> {
+        match self {
+            Initial::None => None,
+            Initial::States(states) => Some(Dataset::of(vec![states], runtime).partition_by(partitions)),
+            Initial::Dataset(states) => Some(states.partition_by(partitions)),
+        }
+    }
+}
+
+/// A function of the program, called for many records at a time: it is compiled into the loop over them.
+pub(super) struct Function<K, V, S, U>(Box<dyn Call<K, V, S, U>>);
+
+trait Call<K, V, S, U>: Send + Sync {
+    fn records(
+        &self,
+        table: &mut Table<K, S>,
+        time: Time,
+        records: Chunk<'_, (K, V)>,
+        ids: &mut Vec<u32>,
+        out: &mut Vec<U>,
+    );
+    fn time_outs(&self, table: &mut Table<K, S>, time: Time, out: &mut Vec<U>);
+}
+
+struct OneByOne<F>(F);
+
+impl<K, V, S, U, F> Call<K, V, S, U> for OneByOne<F>
+where
+    K: Key,
+    V: Exchange,
+    S: Exchange,
+    F: Fn(Time, &K, Option<V>, &mut KeyState<'_, S>) -> Option<U> + Send + Sync,
+{
+    fn records(
+        &self,
+        table: &mut Table<K, S>,
+        time: Time,
+        records: Chunk<'_, (K, V)>,
+        ids: &mut Vec<u32>,
+        out: &mut Vec<U>,
+    ) {
+        // First all keys are looked up, so that the processor waits for the memory of many of them at a time.
+        ids.clear();
+        ids.extend(records.as_slice().iter().map(|(key, _)| table.intern(key)));
+        let mut call =
+            |id, value| out.extend(table.call(id, time, |key, state| (self.0)(time, key, Some(value), state)));
+        match records {
+            Chunk::Owned(records) => ids.iter().zip(records.drain(..)).for_each(|(id, (_, value))| call(*id, value)),
+            Chunk::Shared(records) => ids.iter().zip(records).for_each(|(id, (_, value))| call(*id, value.clone())),
+        }
+    }
+
+    fn time_outs(&self, table: &mut Table<K, S>, time: Time, out: &mut Vec<U>) {
+        for id in table.due(time) {
+            out.extend(table.time_out(id, time, |key, state| (self.0)(time, key, None, state)));
+        }
+    }
+}
+
+impl<K: Key, V: Exchange, S: Exchange, U: Data> Change<K, S> for Function<K, V, S, U> {
+    type Input = (K, V);
+    type Output = U;
+    type Scratch = Vec<u32>;
+
+    fn take(&self, table: &mut Table<K, S>, time: Time, records: Chunk<'_, (K, V)>, to: &mut Taken<Self, K, S>) {
+        self.0.records(table, time, records, &mut to.scratch, &mut to.out);
+    }
+
+    /// Data comes first: a key that has a record in the batch does not time out.
+    fn finish(&self, table: &mut Table<K, S>, time: Time, to: &mut Taken<Self, K, S>) {
+        self.0.time_outs(table, time, &mut to.out);
+    }
+}

@@ -1,0 +1,160 @@
+use super::{Entries, Saved, Table, chunk};
+use crate::codec::encode_value;
+use crate::data::{Exchange, Key};
+use crate::error::Result;
+use crate::time::Time;
+
+/// What is written of unchanged keys with each batch while a snapshot is under way, at least.
+const SHARE: usize = 1000;
+
+/// What a table has to know to be saved: what has changed since it last was, and how far its snapshot is.
+///
+/// A snapshot goes round the table: each batch writes, besides what it has changed, about as many keys again from where
+/// the last one stopped. When it has been round, the chunks from before it began are not needed any more. So there is
+/// no batch that writes everything, and nothing is written twice for long.
+pub(super) struct Saving<K> {
+    is_on: bool,
+    /// The numbers of keys that have changed; some may have lost their key since.
+    changed: Vec<u32>,
+    /// The keys that lost their state.
+    gone: Vec<K>,
+    snapshot: Option<Snapshot>,
+    /// From which batch on the chunks are needed.
+    since: Option<Time>,
+    /// Whether there are chunks of other partitions among them, which cannot be told from later ones of this.
+    is_mixed: bool,
+    buffer: Vec<u8>,
+}
+
+/// A snapshot under way.
+struct Snapshot {
+    begun: Time,
+    /// The number of the next key.
+    next: u32,
+}
+
+impl<K> Saving<K> {
+    pub(super) fn new() -> Self {
+        let (changed, gone, buffer) = (Vec::new(), Vec::new(), Vec::new());
+        Saving { is_on: false, changed, gone, snapshot: None, since: None, is_mixed: false, buffer }
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// Whether two states are the same as far as their bytes tell. Nobody asks while nothing is saved.
+    pub(super) fn is_same<S: Exchange>(&mut self, old: &Option<S>, new: &Option<S>) -> bool {
+        let (true, Some(old), Some(new)) = (self.is_on, old, new) else { return false };
+        let buffer = &mut self.buffer;
+        buffer.clear();
+        if encode_value(old, buffer).is_err() {
+            return false;
+        }
+        let middle = buffer.len();
+        encode_value(new, buffer).is_ok() && buffer[..middle] == buffer[middle..]
+    }
+
+    #[inline]
+    pub(super) fn changed(&mut self, id: u32) {
+        if self.is_on {
+            self.changed.push(id);
+        }
+    }
+
+    pub(super) fn gone(&mut self, key: K) {
+        if self.is_on {
+            self.gone.push(key);
+        }
+    }
+
+    pub(super) fn renumber(&mut self, moved: &[Option<u32>]) {
+        self.changed = self.changed.iter().filter_map(|id| moved[*id as usize]).collect();
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.next = moved[..snapshot.next as usize].iter().flatten().count() as u32;
+        }
+    }
+}
+
+impl<K: Key, S: Exchange> Table<K, S> {
+    /// From here on, what changes is noted, to be saved after every batch.
+    pub(crate) fn record(&mut self) {
+        self.saving.is_on = true;
+    }
+
+    /// Appends what the batch at `time` has changed, and a share of the rest while a snapshot is under way. A new one
+    /// begins if it is `due`.
+    pub(crate) fn save(&mut self, time: Time, due: bool, into: &mut Vec<u8>) -> Result<Saved> {
+        let Table { keys, saving, queue, .. } = self;
+        let has_timeout = queue.is_some();
+        let mut entries = chunk::begin(into);
+        let into = &mut entries;
+        let Saving { changed, gone, snapshot, since, is_mixed, .. } = saving;
+        let write = |id: u32, into: &mut Entries<'_>| {
+            let (Some(key), slot) = (keys.key(id as usize), keys.value(id)) else { return Ok(()) };
+            let Some(state) = &slot.state else { return Ok(()) };
+            let idle = if has_timeout { (time - slot.touched).as_micros() as u64 } else { 0 };
+            chunk::write_kept(key, idle, state, into)
+        };
+        let share = (changed.len() + gone.len()).max(SHARE);
+        gone.drain(..).try_for_each(|key| into.remove(&key))?;
+        let all = keys.capacity() as u32;
+        if std::mem::take(is_mixed) {
+            (*since, *snapshot) = (Some(time), None);
+            (0..all).try_for_each(|id| write(id, into))?;
+        } else {
+            changed.iter().try_for_each(|&id| write(id, into))?;
+            if due {
+                snapshot.get_or_insert(Snapshot { begun: time, next: 0 });
+            }
+        }
+        changed.clear();
+        changed.shrink_to(2 * share);
+        if let Some(under_way) = snapshot {
+            let end = all.min(under_way.next.saturating_add(share as u32));
+            (under_way.next..end).try_for_each(|id| write(id, into))?;
+            under_way.next = end;
+            if end == all {
+                *since = Some(under_way.begun);
+                *snapshot = None;
+            }
+        }
+        Ok(Saved { since: *since.get_or_insert(time), keys: keys.len() as u64 })
+    }
+
+    /// Takes back what a chunk of the batch at `time` says of a key.
+    pub(crate) fn restore(&mut self, said: chunk::Said<K, S>, time: Time) {
+        let id = self.keys.intern(&said.key);
+        match said.kept {
+            Some((idle_micros, state)) => {
+                let (_, slot) = self.keys.entry_mut(id);
+                slot.state = Some(state);
+                let idle = i64::try_from(idle_micros).unwrap_or(i64::MAX);
+                slot.touched = Time::from_micros(time.as_micros().saturating_sub(idle));
+            }
+            None => {
+                let (_, slot) = self.keys.entry_mut(id);
+                slot.state = None;
+                self.keys.remove(id);
+            }
+        }
+    }
+
+    /// Notes that there was a chunk of the batch at `time`, of the same partitions or of others.
+    pub(crate) fn restored_chunk(&mut self, time: Time, is_mixed: bool) {
+        let saving = &mut self.saving;
+        saving.since = Some(saving.since.map_or(time, |since| since.min(time)));
+        saving.is_mixed |= is_mixed;
+    }
+
+    /// Everything was taken back.
+    pub(crate) fn restored(&mut self) {
+        let Table { keys, queue: Some(queue), .. } = self else { return };
+        for id in 0..keys.capacity() as u32 {
+            let (_, slot) = keys.entry_mut(id);
+            if slot.state.is_some() {
+                queue.add(id, slot);
+            }
+        }
+    }
+}
