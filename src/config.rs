@@ -5,6 +5,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use crate::backpressure::Backpressure;
+use crate::checkpoint::Checkpoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::scheduler::{OutputFailure, OutputPolicy};
 use crate::time::Clock;
@@ -29,6 +30,10 @@ pub(crate) struct Config {
     pub(crate) stop_timeout: Option<Duration>,
     pub(crate) remember: Duration,
     pub(crate) backpressure: Option<Backpressure>,
+    pub(crate) checkpoint: Option<Checkpoint>,
+    /// How many batches there are between two snapshots, for tests.
+    pub(crate) checkpoint_every: Option<u32>,
+    pub(crate) max_missed_batches: u64,
     pub(crate) clock: Clock,
     /// Whether blocks of a shuffle are encoded even within the process: for tests.
     pub(crate) encoded_shuffle: bool,
@@ -52,6 +57,9 @@ impl Config {
             stop_timeout: None,
             remember: Duration::ZERO,
             backpressure: None,
+            checkpoint: None,
+            checkpoint_every: None,
+            max_missed_batches: 10_000,
             clock: Clock::system(),
             encoded_shuffle: false,
         }

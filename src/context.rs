@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::backpressure::Backpressure;
+use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::data::{Data, Exchange, KEY_GROUPS, Partitions};
 use crate::dataset::{Dataset, Header};
@@ -15,7 +16,7 @@ use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::{Accumulator, Broadcast, MemoryStore, PoolExecutor, Runtime};
 use crate::input::{Source, SourceContext, cut};
 use crate::listener::{Event, Listener, ListenerBus};
-use crate::scheduler::{OutputFailure, Scheduler, Settings, State, Status, Stop, Surroundings};
+use crate::scheduler::{OutputFailure, Scheduler, Setting, Settings, State, Status, Stop, Surroundings};
 use crate::time::{Clock, Time};
 
 /// The entry to everything: inputs are made from it, it starts the graph that they and their streams form, and stops
@@ -58,6 +59,63 @@ impl StreamingContext {
     /// Begins the settings of a context. The name appears in logs and metrics.
     pub fn builder(app_name: impl Into<String>) -> StreamingContextBuilder {
         StreamingContextBuilder { config: Config::new(app_name.into()) }
+    }
+
+    /// Makes a context with a [checkpoint](StreamingContextBuilder::checkpoint), and its graph by calling `build`. When it
+    /// is [started](StreamingContext::start), it goes on where the checkpoint was left; if there is none yet, it begins.
+    ///
+    /// Spark's `getOrCreate`, with a difference: `build` always runs, since code comes from the program, and only data
+    /// from the checkpoint. So the program may have changed in between, see the guide's chapter on upgrades.
+    ///
+    /// # Errors
+    ///
+    /// Settings that cannot be used, or no checkpoint among them; an error of `build`. What is wrong with the checkpoint
+    /// is reported by `start`.
+    ///
+    /// # Examples
+    ///
+    /// A sum that goes on after the program has ended:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidemill::prelude::*;
+    ///
+    /// fn sum_up(directory: &std::path::Path, numbers: &QueueSource<u64>) -> Result<u64> {
+    ///     let (send, sums) = std::sync::mpsc::channel();
+    ///     let builder = StreamingContext::builder("sums").batch_interval(Duration::from_millis(10));
+    ///     let context = StreamingContext::get_or_create(builder.checkpoint(directory), |context| {
+    ///         let pairs = context.input(numbers.clone()).map(|n| ("all".to_string(), n));
+    ///         let sums = pairs.update_state_by_key(|values, sum: Option<u64>| {
+    ///             Some(sum.unwrap_or(0) + values.into_iter().sum::<u64>())
+    ///         });
+    ///         sums.foreach_batch(move |sums, _| send.send(sums.collect()?[0].1).map_err(Error::user));
+    ///         Ok(())
+    ///     })?;
+    ///     context.start()?;
+    ///     let sum = sums.recv().map_err(Error::user)?;
+    ///     context.stop(Stop::Gracefully)?;
+    ///     Ok(sum)
+    /// }
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// let numbers = QueueSource::one_at_a_time();
+    /// numbers.push([1, 2, 3]);
+    /// assert_eq!(sum_up(directory.path(), &numbers)?, 6);
+    /// numbers.push([4]);
+    /// assert_eq!(sum_up(directory.path(), &numbers)?, 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn get_or_create(
+        builder: StreamingContextBuilder,
+        build: impl FnOnce(&StreamingContext) -> Result<()>,
+    ) -> Result<StreamingContext> {
+        if builder.config.checkpoint.is_none() {
+            let message = "get_or_create needs a checkpoint to get the context from: name its directory in                            `StreamingContextBuilder::checkpoint`";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        let context = builder.build()?;
+        build(&context)?;
+        Ok(context)
     }
 
     /// Makes a stream of what a source delivers.
@@ -299,6 +357,9 @@ impl StreamingContext {
         let clock = &self.config.clock;
         let interval = self.config.batch_interval;
         let on_error = self.on_error();
+        if self.config.checkpoint.is_some() {
+            self.graph.has_checkpoint(self.config.checkpoint_every.map(|batches| interval * batches));
+        }
         let graph = self.graph.finish(self.config.concurrent_jobs, Arc::clone(&on_error))?;
         self.bus.start(Arc::clone(&on_error))?;
         tracing::info!(app = self.config.app_name, ?interval, "starting");
@@ -316,8 +377,13 @@ impl StreamingContext {
             Ok(context.limited_by(limit))
         };
         let settings = Settings {
-            batch_interval: interval,
-            remember: self.config.remember,
+            setting: Setting {
+                app_name: self.config.app_name.clone(),
+                batch_interval: interval,
+                remember: self.config.remember,
+                checkpoint: self.config.checkpoint.clone(),
+                max_missed_batches: self.config.max_missed_batches,
+            },
             concurrent_jobs: self.config.concurrent_jobs,
             max_queued_batches: self.config.max_queued_batches,
             outputs: self.config.outputs,
@@ -575,6 +641,32 @@ impl StreamingContextBuilder {
     /// there. Takes a thread more, `tidemill-rates`.
     pub fn backpressure(mut self, backpressure: Backpressure) -> Self {
         self.config.backpressure = Some(backpressure);
+        self
+    }
+
+    /// Where the context keeps what has to outlive it: which records each batch has, which outputs are done, and what
+    /// operators keep from batch to batch. A path is the directory of a [`Checkpoint`] with its default settings. One
+    /// context uses it at a time. A program that is started again goes on where it was left, however it ended: see
+    /// [`get_or_create`](StreamingContext::get_or_create).
+    ///
+    /// Takes a thread more, `tidemill-checkpoint`, and each batch waits until its plan is on disk before it runs.
+    pub fn checkpoint(mut self, checkpoint: impl Into<Checkpoint>) -> Self {
+        self.config.checkpoint = Some(checkpoint.into());
+        self
+    }
+
+    /// How many of the batches that were due while the program did not run are made up for when it goes on from its
+    /// checkpoint; by default 10,000. What is left out are the last of them; the records that came in meanwhile are in
+    /// the batches that are made up for, and in those after, as far as limits allow. As many batches as the longest
+    /// window holds are always made up for, so that what it holds comes out.
+    pub fn max_missed_batches(mut self, batches: u64) -> Self {
+        self.config.max_missed_batches = batches;
+        self
+    }
+
+    /// How many batches there are between two snapshots of what an operator keeps, where the program does not say.
+    pub(crate) fn checkpoint_every(mut self, batches: Option<u32>) -> Self {
+        self.config.checkpoint_every = batches;
         self
     }
 

@@ -36,8 +36,8 @@ use crate::time::{Interval, Time, is_multiple};
 
 use batches::BatchFormat;
 pub use foreach::Batch;
-pub(crate) use graph::{DStreamGraph, GraphBuilder, Planned, Settle};
-pub(crate) use input::PlannedInput;
+pub(crate) use graph::{DStreamGraph, GraphBuilder, Part, PartRole, Planned, Settle};
+pub(crate) use input::{PlannedInput, source_plan};
 pub(crate) use job::Job;
 use name::Mark;
 use node::{AnyNode, Edge, Member, Node};

@@ -12,6 +12,7 @@
 mod attempts;
 mod batches;
 mod generator;
+mod recovery;
 mod status;
 mod workers;
 
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvError, RecvTimeoutError, Sender, bounded, select_biased, unbounded};
 
+use crate::checkpoint::Journal;
 use crate::dstream::DStreamGraph;
 use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::event_loop::{RecurringTimer, Thread};
@@ -30,15 +32,16 @@ use crate::time::{Clock, Time};
 
 pub use attempts::OutputFailure;
 pub(crate) use attempts::OutputPolicy;
-use generator::{Generator, GeneratorEvent};
+use generator::{Books, Generator, GeneratorEvent};
+use recovery::Beginning;
+pub(crate) use recovery::Setting;
 pub use status::State;
 pub(crate) use status::Status;
 
 /// What a scheduler is told by the configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    pub(crate) batch_interval: Duration,
-    pub(crate) remember: Duration,
+    pub(crate) setting: Setting,
     pub(crate) concurrent_jobs: usize,
     pub(crate) max_queued_batches: usize,
     pub(crate) outputs: OutputPolicy,
@@ -60,6 +63,7 @@ pub(crate) struct Scheduler {
     events: Sender<GeneratorEvent>,
     generator: Thread,
     workers: Vec<Thread>,
+    journal: Option<Journal>,
     clock: Clock,
 }
 
@@ -88,20 +92,17 @@ impl Scheduler {
         settings: &Settings,
         with: &Surroundings,
     ) -> Result<Self> {
-        if let Err(error) = graph.start_inputs(inputs) {
+        let beginning = recovery::begin(&mut graph, inputs, &settings.setting, with).inspect_err(|_| {
             // The inputs that have started already let go of what they hold; the first error is the one to tell.
             let _ = graph.stop_inputs(Duration::ZERO);
-            return Err(error);
-        }
-        // Only now: a source that took its time to start is no reason for batches to be late.
-        let zero_time = with.clock.now().floor(settings.batch_interval);
-        graph.begin(zero_time, settings.remember);
+        })?;
+        let Beginning { zero_time, first_tick, before, journal } = beginning;
         with.bus.post(Event::StreamingStarted { zero_time });
         let (events, inbox) = unbounded();
         let (jobs, queue) = unbounded();
         let mut workers = Vec::new();
         for number in 0..settings.concurrent_jobs {
-            match workers::spawn(number, queue.clone(), events.clone(), settings.outputs, with) {
+            match workers::spawn(number, queue.clone(), events.clone(), settings.outputs, journal.clone(), with) {
                 Ok(worker) => workers.push(worker),
                 Err(error) => {
                     // The others end when nobody can send them a job any more.
@@ -111,14 +112,17 @@ impl Scheduler {
                 }
             }
         }
-        let generator = Generator::new(graph, jobs, settings.max_queued_batches, with);
+        let interval = settings.setting.batch_interval;
+        let books =
+            Books { interval, max_queued_batches: settings.max_queued_batches, before, journal: journal.clone() };
+        let generator = Generator::new(graph, jobs, books, with);
         let generator = Thread::spawn("tidemill-generator", Arc::clone(&with.on_error), move || generator.run(&inbox))?;
         let ticks = events.clone();
         let timer = RecurringTimer::start(
             "tidemill-timer",
             &with.clock,
-            zero_time + settings.batch_interval,
-            settings.batch_interval,
+            first_tick,
+            interval,
             Arc::clone(&with.on_error),
             move |time| {
                 ticks
@@ -126,12 +130,12 @@ impl Scheduler {
                     .map_err(|_| Error::new(ErrorKind::Internal, "the generator has ended before the timer"))
             },
         )?;
-        Ok(Scheduler { timer, events, generator, workers, clock: with.clock.clone() })
+        Ok(Scheduler { timer, events, generator, workers, journal, clock: with.clock.clone() })
     }
 
     /// Ends everything by `deadline`. Whatever is then still running is left to itself and named in the error.
     pub(crate) fn stop(self, how: Stop, deadline: Time, status: &Status) -> Result<()> {
-        let Scheduler { timer, events, generator, workers, clock } = self;
+        let Scheduler { timer, events, generator, workers, journal, clock } = self;
         // A context that has failed does not plan another batch.
         if how == Stop::Gracefully && !status.has_failed() {
             timer.stop_after_next_tick(deadline, status.failed());
@@ -164,12 +168,14 @@ impl Scheduler {
         }
         generator.join();
         workers.into_iter().for_each(Thread::join);
-        outcome
+        // Last: what batches have to write is written.
+        let closed = journal.map_or(Ok(()), |journal| journal.close(&clock.alarm(deadline)));
+        outcome.and(closed)
     }
 
     /// Tells everything to end and waits for nothing: for a thread of the context itself, which lets go of it.
     pub(crate) fn abandon(self, status: &Status) {
-        let Scheduler { timer, events, generator, workers, clock } = self;
+        let Scheduler { timer, events, generator, workers, clock, .. } = self;
         status.drop_queued_jobs();
         timer.stop();
         let (reply, _) = bounded(1);

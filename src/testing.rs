@@ -3,12 +3,16 @@
 //! This is how programs are tested that are written with this crate, and how the crate tests itself: the context, its
 //! threads and its pool are the real ones.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 
-use crate::context::StreamingContext;
+use crate::checkpoint::{Checkpoint, SyncPolicy};
+use crate::context::{StreamingContext, StreamingContextBuilder};
 use crate::data::Data;
 use crate::dstream::DStream;
 use crate::error::{Error, ErrorKind, Result};
@@ -116,7 +120,7 @@ impl<T: Data> IntoBatch for Option<Vec<T>> {
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct TestRun {
+pub struct TestRun<R = Unbroken> {
     batch_interval: Duration,
     partitions: usize,
     batches: Option<usize>,
@@ -124,7 +128,17 @@ pub struct TestRun {
     shuffle_partitions: Option<usize>,
     max_task_attempts: u32,
     encoded_shuffle: bool,
+    checkpoint_every: Option<u32>,
+    restarts: R,
 }
+
+/// A [`TestRun`] in one go: the graph is built once.
+#[derive(Clone, Copy, Debug)]
+pub struct Unbroken;
+
+/// A [`TestRun`] that is cut after some of its batches: the graph is built anew for each part.
+#[derive(Clone, Debug)]
+pub struct Cut(BTreeSet<usize>);
 
 impl Default for TestRun {
     fn default() -> Self {
@@ -143,9 +157,167 @@ impl TestRun {
             shuffle_partitions: None,
             max_task_attempts: 4,
             encoded_shuffle: false,
+            checkpoint_every: None,
+            restarts: Unbroken,
         }
     }
 
+    /// Ends the context after so many batches, and has another one go on from its checkpoint: as if the program were
+    /// killed and started again. May be said several times, for several cuts. From here on a graph is built by a
+    /// closure that can be called again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::testing::TestRun;
+    ///
+    /// let sums = TestRun::new().restart_after(2).run([vec![1], vec![2], vec![3]], |numbers| {
+    ///     let pairs = numbers.map(|n| ("all".to_string(), n));
+    ///     pairs.update_state_by_key(|values, sum| Some(sum.unwrap_or(0) + values.iter().sum::<i32>())).map(|(_, sum)| sum)
+    /// })?;
+    /// assert_eq!(sums, [vec![1], vec![3], vec![6]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn restart_after(self, batches: usize) -> TestRun<Cut> {
+        self.with_restarts(Cut(BTreeSet::from([batches])))
+    }
+
+    /// Runs the graph.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`].
+    pub fn run<B: IntoBatch, U: Data>(
+        &self,
+        batches: impl IntoIterator<Item = B>,
+        build: impl FnOnce(DStream<B::Record>) -> DStream<U>,
+    ) -> Result<Emissions<U>> {
+        self.run_with_context(batches, |_, stream| build(stream))
+    }
+
+    /// Runs a graph that takes the context to be built: for [`StreamingContext::union`], say, or a dataset to be joined.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::testing::TestRun;
+    ///
+    /// let out = TestRun::new().run_with_context([vec![1], vec![2]], |context, numbers| {
+    ///     let primes = context.parallelize([2, 3, 5], 1).collect().unwrap_or_default();
+    ///     numbers.filter(move |n| primes.contains(n))
+    /// })?;
+    /// assert_eq!(out, [vec![], vec![2]]);
+    /// # Ok::<(), tidemill::Error>(())
+    /// ```
+    pub fn run_with_context<B: IntoBatch, U: Data>(
+        &self,
+        batches: impl IntoIterator<Item = B>,
+        build: impl FnOnce(&StreamingContext, DStream<B::Record>) -> DStream<U>,
+    ) -> Result<Emissions<U>> {
+        let queue = self.queue(batches);
+        self.run_once(queue.len(), |context| build(context, context.input(queue)))
+    }
+
+    /// Runs a graph with two inputs.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`].
+    pub fn run2<A: IntoBatch, B: IntoBatch, U: Data>(
+        &self,
+        left: impl IntoIterator<Item = A>,
+        right: impl IntoIterator<Item = B>,
+        build: impl FnOnce(DStream<A::Record>, DStream<B::Record>) -> DStream<U>,
+    ) -> Result<Emissions<U>> {
+        let (left, right) = (self.queue(left), self.queue(right));
+        let length = left.len().max(right.len());
+        self.run_once(length, |context| build(context.input(left), context.input(right)))
+    }
+
+    fn run_once<U: Data>(
+        &self,
+        input_length: usize,
+        build: impl FnOnce(&StreamingContext) -> DStream<U>,
+    ) -> Result<Emissions<U>> {
+        let run = Run::new(self, None);
+        run.part(0..self.batches.unwrap_or(input_length), build)?;
+        Ok(run.emissions())
+    }
+}
+
+impl TestRun<Cut> {
+    /// As [`TestRun::restart_after`]: one more cut.
+    pub fn restart_after(mut self, batches: usize) -> Self {
+        self.restarts.0.insert(batches);
+        self
+    }
+
+    /// As [`TestRun::run`](TestRun::<Unbroken>::run); `build` is called once for every part of the run.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`], and a graph that cannot go on from a checkpoint.
+    pub fn run<B: IntoBatch, U: Data>(
+        &self,
+        batches: impl IntoIterator<Item = B>,
+        build: impl Fn(DStream<B::Record>) -> DStream<U>,
+    ) -> Result<Emissions<U>> {
+        self.run_with_context(batches, |_, stream| build(stream))
+    }
+
+    /// As [`TestRun::run_with_context`](TestRun::<Unbroken>::run_with_context); `build` is called once for every part of
+    /// the run.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](TestRun::<Cut>::run).
+    pub fn run_with_context<B: IntoBatch, U: Data>(
+        &self,
+        batches: impl IntoIterator<Item = B>,
+        build: impl Fn(&StreamingContext, DStream<B::Record>) -> DStream<U>,
+    ) -> Result<Emissions<U>> {
+        let queue = self.queue(batches);
+        self.run_in_parts(queue.len(), |context| build(context, context.input(queue.clone())))
+    }
+
+    /// As [`TestRun::run2`](TestRun::<Unbroken>::run2); `build` is called once for every part of the run.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](TestRun::<Cut>::run).
+    pub fn run2<A: IntoBatch, B: IntoBatch, U: Data>(
+        &self,
+        left: impl IntoIterator<Item = A>,
+        right: impl IntoIterator<Item = B>,
+        build: impl Fn(DStream<A::Record>, DStream<B::Record>) -> DStream<U>,
+    ) -> Result<Emissions<U>> {
+        let (left, right) = (self.queue(left), self.queue(right));
+        let length = left.len().max(right.len());
+        self.run_in_parts(length, |context| build(context.input(left.clone()), context.input(right.clone())))
+    }
+
+    fn run_in_parts<U: Data>(
+        &self,
+        input_length: usize,
+        build: impl Fn(&StreamingContext) -> DStream<U>,
+    ) -> Result<Emissions<U>> {
+        let directory = tempfile::tempdir()?;
+        let run = Run::new(self, Some(directory.path()));
+        let batches = self.batches.unwrap_or(input_length);
+        let mut from = 0;
+        for &until in self.restarts.0.range(..batches).chain([&batches]) {
+            run.part(from..until, &build)?;
+            from = until;
+        }
+        Ok(run.emissions())
+    }
+}
+
+impl<R> TestRun<R> {
     /// The time between two batches.
     pub fn batch_interval(mut self, interval: Duration) -> Self {
         self.batch_interval = interval;
@@ -188,63 +360,30 @@ impl TestRun {
         self
     }
 
-    /// Runs the graph.
-    ///
-    /// # Errors
-    ///
-    /// As [`run`].
-    pub fn run<B: IntoBatch, U: Data>(
-        &self,
-        batches: impl IntoIterator<Item = B>,
-        build: impl FnOnce(DStream<B::Record>) -> DStream<U>,
-    ) -> Result<Emissions<U>> {
-        self.run_with_context(batches, |_, stream| build(stream))
+    /// How many batches there are between two snapshots of what operators keep, where the program does not say; by
+    /// default as many as [`DStream::checkpoint_interval`] tells. Only a run that is cut has a checkpoint.
+    pub fn checkpoint_every(mut self, batches: u32) -> Self {
+        self.checkpoint_every = Some(batches);
+        self
     }
 
-    /// Runs a graph that takes the context to be built: for [`StreamingContext::union`], say, or a dataset to be joined.
-    ///
-    /// # Errors
-    ///
-    /// As [`run`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use tidemill::testing::TestRun;
-    ///
-    /// let out = TestRun::new().run_with_context([vec![1], vec![2]], |context, numbers| {
-    ///     let primes = context.parallelize([2, 3, 5], 1).collect().unwrap_or_default();
-    ///     numbers.filter(move |n| primes.contains(n))
-    /// })?;
-    /// assert_eq!(out, [vec![], vec![2]]);
-    /// # Ok::<(), tidemill::Error>(())
-    /// ```
-    pub fn run_with_context<B: IntoBatch, U: Data>(
-        &self,
-        batches: impl IntoIterator<Item = B>,
-        build: impl FnOnce(&StreamingContext, DStream<B::Record>) -> DStream<U>,
-    ) -> Result<Emissions<U>> {
-        let (queue, length) = self.queue(batches);
-        self.run_graph(length, |context| build(context, context.input(queue)))
+    fn with_restarts<S>(self, restarts: S) -> TestRun<S> {
+        let TestRun { batch_interval, partitions, batches, workers, shuffle_partitions, .. } = self;
+        let TestRun { max_task_attempts, encoded_shuffle, checkpoint_every, .. } = self;
+        TestRun {
+            batch_interval,
+            partitions,
+            batches,
+            workers,
+            shuffle_partitions,
+            max_task_attempts,
+            encoded_shuffle,
+            checkpoint_every,
+            restarts,
+        }
     }
 
-    /// Runs a graph with two inputs.
-    ///
-    /// # Errors
-    ///
-    /// As [`run`].
-    pub fn run2<A: IntoBatch, B: IntoBatch, U: Data>(
-        &self,
-        left: impl IntoIterator<Item = A>,
-        right: impl IntoIterator<Item = B>,
-        build: impl FnOnce(DStream<A::Record>, DStream<B::Record>) -> DStream<U>,
-    ) -> Result<Emissions<U>> {
-        let ((left, left_length), (right, right_length)) = (self.queue(left), self.queue(right));
-        let length = left_length.max(right_length);
-        self.run_graph(length, |context| build(context.input(left), context.input(right)))
-    }
-
-    fn queue<B: IntoBatch>(&self, batches: impl IntoIterator<Item = B>) -> (QueueSource<B::Record>, usize) {
+    fn queue<B: IntoBatch>(&self, batches: impl IntoIterator<Item = B>) -> QueueSource<B::Record> {
         let queue = QueueSource::one_at_a_time().partitions(self.partitions);
         for batch in batches {
             match batch.into_batch() {
@@ -252,26 +391,41 @@ impl TestRun {
                 None => queue.push_none(),
             }
         }
-        let length = queue.len();
-        (queue, length)
+        queue
+    }
+}
+
+/// A run under way: what stays from one part to the next.
+struct Run<U> {
+    clock: ManualClock,
+    settings: StreamingContextBuilder,
+    batch_interval: Duration,
+    emitted: Arc<Mutex<Vec<(Time, Vec<U>)>>>,
+}
+
+impl<U: Data> Run<U> {
+    fn new<R>(run: &TestRun<R>, checkpoint: Option<&Path>) -> Self {
+        let clock = ManualClock::new();
+        let settings = StreamingContext::builder("test")
+            .batch_interval(run.batch_interval)
+            .workers(run.workers)
+            .partitions(run.shuffle_partitions.unwrap_or(run.workers))
+            .max_task_attempts(run.max_task_attempts)
+            .encoded_shuffle(run.encoded_shuffle)
+            .checkpoint_every(run.checkpoint_every)
+            .clock(Clock::manual(&clock));
+        let settings = match checkpoint {
+            // Nothing is killed here that would leave bytes with the system.
+            Some(directory) => settings.checkpoint(Checkpoint::new(directory).sync(SyncPolicy::Never)),
+            None => settings,
+        };
+        Run { clock, settings, batch_interval: run.batch_interval, emitted: Arc::default() }
     }
 
-    fn run_graph<U: Data>(
-        &self,
-        input_length: usize,
-        build: impl FnOnce(&StreamingContext) -> DStream<U>,
-    ) -> Result<Emissions<U>> {
-        let clock = ManualClock::new();
-        let context = StreamingContext::builder("test")
-            .batch_interval(self.batch_interval)
-            .workers(self.workers)
-            .partitions(self.shuffle_partitions.unwrap_or(self.workers))
-            .max_task_attempts(self.max_task_attempts)
-            .encoded_shuffle(self.encoded_shuffle)
-            .clock(Clock::manual(&clock))
-            .build()?;
-        let emitted = Arc::new(Mutex::new(Vec::new()));
-        let emissions = Arc::clone(&emitted);
+    /// Runs batches in a context of their own.
+    fn part(&self, batches: Range<usize>, build: impl FnOnce(&StreamingContext) -> DStream<U>) -> Result<()> {
+        let context = self.settings.clone().build()?;
+        let emissions = Arc::clone(&self.emitted);
         build(&context).foreach_batch(move |dataset, batch| {
             let records = dataset.collect()?;
             emissions.lock().unwrap_or_else(PoisonError::into_inner).push((batch.time, records));
@@ -285,17 +439,20 @@ impl TestRun {
             }
         });
         context.start()?;
-        for _ in 0..self.batches.unwrap_or(input_length) {
-            clock.advance(self.batch_interval);
+        for _ in batches {
+            self.clock.advance(self.batch_interval);
             batches_done.recv().map_err(|_| Error::new(ErrorKind::Internal, "the listener thread has ended"))?;
             if context.state() != crate::scheduler::State::Active {
                 break;
             }
         }
-        context.stop(Stop::Now)?;
-        let emitted = std::mem::take(&mut *emitted.lock().unwrap_or_else(PoisonError::into_inner));
+        context.stop(Stop::Now)
+    }
+
+    fn emissions(self) -> Emissions<U> {
+        let emitted = std::mem::take(&mut *self.emitted.lock().unwrap_or_else(PoisonError::into_inner));
         let (times, batches) = emitted.into_iter().unzip();
-        Ok(Emissions { times, batches })
+        Emissions { times, batches }
     }
 }
 

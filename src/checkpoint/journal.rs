@@ -63,9 +63,9 @@ struct Shared {
     thread: Mutex<Option<Thread>>,
 }
 
-/// A plan on its way to the disk.
-#[derive(Debug)]
-pub(crate) struct Ticket(Receiver<()>);
+/// A plan on its way to the disk. Several can wait for one.
+#[derive(Clone, Debug)]
+pub(crate) struct Ticket(Arc<Mutex<Option<Receiver<()>>>>);
 
 impl Journal {
     pub(super) fn start(
@@ -110,12 +110,15 @@ impl Journal {
     pub(crate) fn planned(&self, batch: &LoggedBatch) -> Ticket {
         let (reply, answer) = bounded(1);
         self.tell(Command::Planned { time: batch.time, inputs: batch.inputs.clone(), reply });
-        Ticket(answer)
+        Ticket(Arc::new(Mutex::new(Some(answer))))
     }
 
     /// Waits until a plan is on the disk, as safely as the [`SyncPolicy`](super::SyncPolicy) says.
-    pub(crate) fn wait(&self, ticket: Ticket) -> Result<()> {
-        self.answer(&ticket.0)
+    pub(crate) fn wait(&self, ticket: &Ticket) -> Result<()> {
+        let mut answer = lock(&ticket.0);
+        answer.as_ref().map_or(Ok(()), |answer| self.answer(answer))?;
+        *answer = None;
+        Ok(())
     }
 
     /// An output of a batch has returned. Does not wait.

@@ -86,7 +86,7 @@ pub(super) fn open_in(directory: &Path) -> (Journal, Option<Recovered>) {
 }
 
 pub(super) fn run(journal: &Journal, second: i64, chunks: Vec<StateChunk>) {
-    journal.wait(journal.planned(&planned(second))).unwrap();
+    journal.wait(&journal.planned(&planned(second))).unwrap();
     journal.output_ended(at(second), output(), None);
     let (done, is_done) = unbounded();
     journal.settled(at(second), chunks, at(second), Box::new(move || done.send(()).unwrap())).unwrap();
@@ -117,7 +117,7 @@ fn what_is_written_comes_back() {
     journal.begin(&manifest()).unwrap();
     run(&journal, 1, vec![chunk(0, 2, 1, "a"), chunk(1, 2, 1, "b")]);
     run(&journal, 2, vec![chunk(0, 2, 2, "c"), chunk(1, 2, 1, "d")]);
-    journal.wait(journal.planned(&planned(3))).unwrap();
+    journal.wait(&journal.planned(&planned(3))).unwrap();
     journal.output_ended(at(3), output(), Some("no luck"));
     journal.close(&never::<()>()).unwrap();
     drop(journal);

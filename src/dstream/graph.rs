@@ -1,4 +1,5 @@
 mod history;
+mod recovery;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 
 use self::history::{Needs, needs};
+pub(crate) use self::recovery::{Part, PartRole};
 use super::foreach::Output;
 use super::input::{AnyInput, PlannedInput};
 use super::job::Job;
@@ -237,6 +239,8 @@ pub(crate) struct DStreamGraph {
     inputs: Vec<InputNode>,
     /// The nodes that keep something from batch to batch, parents before children.
     durable: Vec<Arc<dyn AnyNode>>,
+    /// The nodes that are planned at each of their times, whoever asks for them.
+    always: Vec<Arc<dyn AnyNode>>,
     /// The nodes that a batch settles: those that keep something or save their batches, parents before children.
     settled: Arc<[Arc<dyn AnyNode>]>,
     planning: Arc<Planning>,
@@ -251,7 +255,7 @@ pub(crate) struct DStreamGraph {
 pub(crate) struct Planned {
     pub(crate) jobs: Vec<Job>,
     pub(crate) inputs: Vec<PlannedInput>,
-    /// Comes after all jobs. `None` if no operator keeps anything.
+    /// Comes after all jobs. `None` if no operator keeps anything, and there is no checkpoint.
     pub(crate) settle: Option<Settle>,
 }
 
@@ -259,6 +263,7 @@ pub(crate) struct Planned {
 pub(crate) struct Settle {
     time: Time,
     nodes: Arc<[Arc<dyn AnyNode>]>,
+    plans_from: Time,
 }
 
 impl Settle {
@@ -269,6 +274,11 @@ impl Settle {
             chunks.append(&mut node.settle(self.time, saving)?);
         }
         Ok(chunks)
+    }
+
+    /// The first batch whose plan is needed once this one is done, and all before it.
+    pub(crate) fn plans_from(&self) -> Time {
+        self.plans_from
     }
 }
 
@@ -296,6 +306,7 @@ impl DStreamGraph {
             output_ids,
             inputs,
             settled: durable.clone().into(),
+            always: durable.clone(),
             durable,
             planning,
             runtime,
@@ -315,7 +326,7 @@ impl DStreamGraph {
             node.set_life(Life {
                 zero_time,
                 remember: needs.remember,
-                late: needs.late,
+                late: if needs.always { Duration::ZERO } else { needs.late },
                 keep: needs.keeps_records(&**node),
                 saves: needs.saves.then_some(*back),
                 checkpoint_interval: node
@@ -328,6 +339,8 @@ impl DStreamGraph {
         }
         let is_settled = |(node, needs): &(&Arc<dyn AnyNode>, &Needs)| needs.saves || node.durable().is_some();
         self.settled = self.nodes.iter().zip(&needs).filter(is_settled).map(|(node, _)| Arc::clone(node)).collect();
+        let is_always = |(_, needs): &(_, &Needs)| needs.always;
+        self.always = self.nodes.iter().zip(&needs).filter(is_always).map(|(node, _)| Arc::clone(node)).collect();
         let is_planned = |place: &usize| self.nodes[*place].parents().is_empty() && !needs[*place].saves;
         self.history = (0..self.nodes.len()).filter(is_planned).map(|place| back[place]).max().unwrap_or_default();
     }
@@ -378,13 +391,17 @@ impl DStreamGraph {
         let _turn = self.planning.enter();
         self.planning.begin(time);
         self.inputs.iter().try_for_each(|(_, node)| node.plan(time))?;
-        self.durable.iter().try_for_each(|node| node.plan(time))?;
+        self.always.iter().try_for_each(|node| node.plan(time))?;
         let mut jobs = Vec::new();
         for (number, output) in self.outputs.iter().enumerate() {
             jobs.extend(output.job(number, time)?);
         }
         let inputs = self.inputs.iter().flat_map(|(input, _)| input.take_planned()).collect();
-        let settle = (!self.settled.is_empty()).then(|| Settle { time, nodes: Arc::clone(&self.settled) });
+        // With a checkpoint every batch is noted there, whatever is kept of it.
+        let settle = (!self.settled.is_empty() || self.checkpoints.is_some()).then(|| {
+            let (nodes, plans_from) = (Arc::clone(&self.settled), self.plans_from(time));
+            Settle { time, nodes, plans_from }
+        });
         Ok(Planned { jobs, inputs, settle })
     }
 

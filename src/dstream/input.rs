@@ -9,6 +9,7 @@ use super::{DStream, GraphBuilder, Operator};
 use crate::data::Data;
 use crate::dataset::Dataset;
 use crate::error::{Error, ErrorKind, Result, guarded};
+use crate::exec::Runtime;
 use crate::id::{OperatorId, StreamId};
 use crate::input::{ContextOf, InputBatch, Source};
 use crate::listener::InputInfo;
@@ -51,6 +52,7 @@ struct Connected<T> {
     stream: StreamId,
     name: String,
     site: &'static Location<'static>,
+    runtime: Runtime,
     state: Mutex<State<T>>,
 }
 
@@ -82,6 +84,10 @@ pub(crate) trait AnyInput: Send + Sync {
     /// The source is not asked for batches up to `time` any more: what was not made again is not there.
     fn go_on_behind(&self, time: Time);
 
+    /// As [`restore`](AnyInput::restore) for an input of which there is no plan, since the program that planned the batch
+    /// did not have it: the batch is empty.
+    fn restore_empty(&self, time: Time);
+
     fn completed(&self, time: Time) -> Result<()>;
 
     /// Stops the source if it was started.
@@ -110,7 +116,8 @@ impl<T: Data> DStream<T> {
             planned: Vec::new(),
             restored: BTreeMap::new(),
         });
-        let source = Arc::new(Connected { stream: graph.next_stream(), name: name.clone(), site, state });
+        let (stream, runtime) = (graph.next_stream(), graph.runtime().clone());
+        let source = Arc::new(Connected { stream, name: name.clone(), site, runtime, state });
         let operator = Input { name, slide: graph.batch_interval(), source: Arc::clone(&source) };
         let stream = DStream::build(graph, Box::new(operator), site);
         graph.add_input(source, Arc::clone(&stream.node) as _);
@@ -231,6 +238,12 @@ impl<T: Data> AnyInput for Connected<T> {
     fn go_on_behind(&self, time: Time) {
         let mut state = self.state();
         state.asked_up_to = state.asked_up_to.max(Some(time));
+    }
+
+    fn restore_empty(&self, time: Time) {
+        let mut state = self.state();
+        state.restored.insert(time, Dataset::of(Vec::new(), &self.runtime));
+        state.asked_up_to = Some(time);
     }
 
     fn completed(&self, time: Time) -> Result<()> {

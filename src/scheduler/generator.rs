@@ -1,12 +1,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, never};
 
 use super::batches::Batches;
+use super::recovery::{CatchingUp, Due, Pending};
 use super::workers::{Assignment, JobOutcome, Work};
 use super::{Status, Surroundings, left_undone};
-use crate::dstream::{DStreamGraph, Planned};
+use crate::checkpoint::{Journal, LoggedBatch, LoggedInput};
+use crate::dstream::{DStreamGraph, Planned, PlannedInput};
 use crate::error::{Error, ErrorKind, OnError, Result, guarded};
 use crate::listener::{BatchInfo, Event, ListenerBus, OutputInfo};
 use crate::time::{Clock, Time};
@@ -39,12 +42,22 @@ pub(super) enum GeneratorEvent {
     },
 }
 
+/// What a generator is told at the start.
+pub(super) struct Books {
+    pub(super) interval: Duration,
+    pub(super) max_queued_batches: usize,
+    /// What comes before the first tick.
+    pub(super) before: CatchingUp,
+    /// Where plans are written down.
+    pub(super) journal: Option<Journal>,
+}
+
 /// Plans batches, keeps their books and tells inputs and listeners what is done. All of it on one thread.
 pub(super) struct Generator {
     graph: DStreamGraph,
     /// Dropped at the end, which ends the job threads.
     jobs: Sender<Assignment>,
-    max_queued_batches: usize,
+    books: Books,
     /// Ticks that came while enough batches waited: their input is decided when they are planned.
     late_ticks: VecDeque<Time>,
     batches: Batches,
@@ -74,17 +87,23 @@ fn part_ended(outcome: JobOutcome, batch: Time, part: impl FnOnce() -> String) -
     }
 }
 
+/// What is written down of a batch before it runs.
+fn logged(time: Time, inputs: &[PlannedInput]) -> LoggedBatch {
+    let inputs = inputs.iter().map(|PlannedInput { operator, info, plan }| LoggedInput {
+        operator: *operator,
+        plan: plan.as_slice().into(),
+        records: info.as_ref().map_or(0, |info| info.records),
+        description: info.as_ref().map_or_else(String::new, |info| info.description.clone()),
+    });
+    LoggedBatch { time, inputs: inputs.collect(), outputs: Vec::new(), done: false }
+}
+
 impl Generator {
-    pub(super) fn new(
-        graph: DStreamGraph,
-        jobs: Sender<Assignment>,
-        max_queued_batches: usize,
-        with: &Surroundings,
-    ) -> Self {
+    pub(super) fn new(graph: DStreamGraph, jobs: Sender<Assignment>, books: Books, with: &Surroundings) -> Self {
         Generator {
             graph,
             jobs,
-            max_queued_batches: max_queued_batches.max(1),
+            books,
             late_ticks: VecDeque::new(),
             batches: Batches::default(),
             clock: with.clock.clone(),
@@ -99,6 +118,9 @@ impl Generator {
     pub(super) fn run(mut self, inbox: &Receiver<GeneratorEvent>) -> Result<()> {
         let mut finishing: Option<(Time, Sender<Result<()>>)> = None;
         let mut alarm = never();
+        if let Err(error) = self.plan_batches() {
+            (self.on_error)(error);
+        }
         loop {
             if let Some((deadline, reply)) = &finishing {
                 if self.is_idle() {
@@ -117,13 +139,13 @@ impl Generator {
                     }
                     Ok(event) => self.handle(event),
                     // Everybody who could send is gone: the context was dropped in the middle of its start.
-                    Err(_) => return self.graph.stop_inputs(std::time::Duration::ZERO),
+                    Err(_) => return self.graph.stop_inputs(Duration::ZERO),
                 },
                 recv(alarm) -> _ => {
                     if let Some((_, reply)) = &finishing {
                         let _ = reply.send(Err(self.late_error()));
                     }
-                    return self.graph.stop_inputs(std::time::Duration::ZERO);
+                    return self.graph.stop_inputs(Duration::ZERO);
                 }
             }
         }
@@ -131,7 +153,8 @@ impl Generator {
 
     /// Whether nothing runs and nothing is going to.
     fn is_idle(&self) -> bool {
-        self.batches.waiting() == 0 && (self.late_ticks.is_empty() || self.status.drops_queued_jobs())
+        let all_planned = self.late_ticks.is_empty() && self.books.before.is_empty();
+        self.batches.waiting() == 0 && (all_planned || self.status.drops_queued_jobs())
     }
 
     fn handle(&mut self, event: GeneratorEvent) {
@@ -155,7 +178,7 @@ impl Generator {
 
     fn tick(&mut self, time: Time) {
         self.late_ticks.push_back(time);
-        if self.batches.waiting() >= self.max_queued_batches {
+        if self.batches.waiting() >= self.books.max_queued_batches {
             let waiting = self.batches.waiting() + self.late_ticks.len() - 1;
             if self.late_ticks.len().is_power_of_two() {
                 tracing::warn!(batch = %time, waiting, "batches come faster than they are processed");
@@ -166,24 +189,36 @@ impl Generator {
 
     /// Plans the batches that are due, as long as not too many wait to run.
     fn plan_batches(&mut self) -> Result<()> {
-        while self.batches.waiting() < self.max_queued_batches && !self.status.drops_queued_jobs() {
-            let Some(time) = self.late_ticks.pop_front() else { break };
-            self.plan(time).map_err(|error| error.within(format!("batch {time}")))?;
+        while self.batches.waiting() < self.books.max_queued_batches.max(1) && !self.status.drops_queued_jobs() {
+            let due = self.books.before.next(self.books.interval);
+            let Some(due) = due.or_else(|| self.late_ticks.pop_front().map(Due::anew)) else { break };
+            let time = due.time;
+            self.plan(due).map_err(|error| error.within(format!("batch {time}")))?;
         }
         Ok(())
     }
 
-    fn plan(&mut self, time: Time) -> Result<()> {
+    fn plan(&mut self, Due { time, pending }: Due) -> Result<()> {
         let graph = &self.graph;
         let planned = self.clock.now();
-        let Planned { jobs, inputs, settle } = self.status.busy_with(format!("planning batch {time}"), || {
+        let Planned { mut jobs, inputs, settle } = self.status.busy_with(format!("planning batch {time}"), || {
             guarded(
                 || graph.generate(time),
                 |said| Error::new(ErrorKind::User, format!("a closure panicked while the batch was planned: {said}")),
             )
         })?;
+        let (ticket, inputs) = match (pending, &self.books.journal) {
+            // It was written down by the run that has planned it.
+            (Some(Pending { inputs, done }), _) => {
+                jobs.retain(|job| !done.contains(&graph.output_id(job.output)));
+                (None, inputs)
+            }
+            (None, journal) => {
+                let ticket = journal.as_ref().map(|journal| journal.planned(&logged(time, &inputs)));
+                (ticket, inputs.into_iter().filter_map(|input| input.info).collect())
+            }
+        };
         let outputs = jobs.iter().map(|job| OutputInfo::new(time, job.output, graph.output_name(job.output)));
-        let inputs = inputs.into_iter().filter_map(|input| input.info).collect();
         let info = BatchInfo::new(time, inputs, planned, self.clock.now(), outputs.collect());
         self.bus.post(Event::BatchSubmitted(info.clone()));
         let parts = jobs.len() + usize::from(settle.is_some());
@@ -191,9 +226,10 @@ impl Generator {
         if parts == 0 {
             return self.batch_ended(time);
         }
-        for work in jobs.into_iter().map(Work::Output).chain(settle.map(Work::Settle)) {
+        let outputs = jobs.into_iter().map(|job| Work::Output(self.graph.output_id(job.output), job));
+        for work in outputs.chain(settle.map(Work::Settle)) {
             self.jobs
-                .send(Assignment { batch: time, work })
+                .send(Assignment { batch: time, work, ticket: ticket.clone() })
                 .map_err(|_| Error::new(ErrorKind::Internal, "the job threads have ended before the generator"))?;
         }
         Ok(())

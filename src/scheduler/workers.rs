@@ -5,20 +5,25 @@ use crossbeam_channel::{Receiver, Sender};
 use super::Surroundings;
 use super::attempts::{OutputFailure, OutputPolicy};
 use super::generator::GeneratorEvent;
+use crate::checkpoint::{Journal, Ticket};
 use crate::dstream::{Job, Settle};
 use crate::error::{Error, Result};
 use crate::event_loop::Thread;
+use crate::id::OperatorId;
 use crate::time::Time;
 
 /// A part of a batch on its way to a thread that runs it.
 pub(super) struct Assignment {
     pub(super) batch: Time,
     pub(super) work: Work,
+    /// What has to be on disk before the part runs: the plan of the batch.
+    pub(super) ticket: Option<Ticket>,
 }
 
 /// What there is to do.
 pub(super) enum Work {
-    Output(Job),
+    /// The job of an output, with the output's id.
+    Output(OperatorId, Job),
     Settle(Settle),
 }
 
@@ -33,50 +38,120 @@ pub(super) enum JobOutcome {
     Dropped(Option<Error>),
 }
 
-/// Starts a thread that takes jobs in order, runs them and reports to the generator.
+/// Starts a thread that takes parts of batches in order, runs them and reports to the generator.
 pub(super) fn spawn(
     number: usize,
     queue: Receiver<Assignment>,
     events: Sender<GeneratorEvent>,
     policy: OutputPolicy,
+    journal: Option<Journal>,
     with: &Surroundings,
 ) -> Result<Thread> {
-    let once = OutputPolicy { attempts: 1, on_failure: OutputFailure::Stop, ..policy };
     let on_error = Arc::clone(&with.on_error);
-    let with = with.clone();
+    let worker = Worker { events, policy, journal, with: with.clone() };
     let body = move || {
-        let Surroundings { clock, status, .. } = &with;
-        let run = |policy: OutputPolicy, batch: Time, part: &dyn Fn() -> Result<()>| {
-            let outcome = policy.run(batch, part, &with);
-            if let JobOutcome::Failed(_) = outcome {
-                // At once: until the generator has heard of it, this thread would have begun the next part.
-                status.drop_queued_jobs();
-            }
-            outcome
-        };
-        // The generator outlives its jobs, unless it failed, which has been reported.
-        let tell = |event| drop(events.send(event));
-        for Assignment { batch, work } in queue {
-            let dropped = status.drops_queued_jobs();
-            match work {
-                Work::Output(job) => {
-                    let output = job.output;
-                    let outcome = if dropped {
-                        JobOutcome::Dropped(None)
-                    } else {
-                        tell(GeneratorEvent::JobStarted { batch, output, at: clock.now() });
-                        run(policy, batch, &|| job.run())
-                    };
-                    tell(GeneratorEvent::JobEnded { batch, output, at: clock.now(), outcome });
-                }
-                Work::Settle(settle) => {
-                    let settle = || settle.run(false).map(|_| ());
-                    let outcome = if dropped { JobOutcome::Dropped(None) } else { run(once, batch, &settle) };
-                    tell(GeneratorEvent::Settled { batch, at: clock.now(), outcome });
-                }
-            }
-        }
+        queue.into_iter().for_each(|assignment| worker.run(assignment));
         Ok(())
     };
     Thread::spawn(&format!("tidemill-jobs-{number}"), on_error, body)
+}
+
+struct Worker {
+    events: Sender<GeneratorEvent>,
+    policy: OutputPolicy,
+    journal: Option<Journal>,
+    with: Surroundings,
+}
+
+impl Worker {
+    fn run(&self, Assignment { batch, work, ticket }: Assignment) {
+        let gate = self.gate(ticket.as_ref());
+        match work {
+            Work::Output(id, job) => {
+                let output = job.output;
+                let outcome = gate.map_or_else(std::convert::identity, |()| {
+                    self.tell(GeneratorEvent::JobStarted { batch, output, at: self.with.clock.now() });
+                    self.policy.run(batch, &|| job.run(), &self.with)
+                });
+                self.stop_if_failed(&outcome);
+                self.write_down(batch, id, &outcome);
+                self.tell(GeneratorEvent::JobEnded { batch, output, at: self.with.clock.now(), outcome });
+            }
+            Work::Settle(settle) => {
+                let once = OutputPolicy { attempts: 1, on_failure: OutputFailure::Stop, ..self.policy };
+                let settle = || self.settle(batch, &settle);
+                let outcome = gate.map_or_else(std::convert::identity, |()| once.run(batch, &settle, &self.with));
+                self.stop_if_failed(&outcome);
+                // Of what goes well and is saved, the generator hears when it is.
+                if self.journal.is_none() || !matches!(outcome, JobOutcome::Done) {
+                    self.tell(GeneratorEvent::Settled { batch, at: self.with.clock.now(), outcome });
+                }
+            }
+        }
+    }
+
+    /// Whether a part of a batch may run: the context goes on, its plan is on disk, and the checkpoint is still ours.
+    fn gate(&self, ticket: Option<&Ticket>) -> Result<(), JobOutcome> {
+        if self.with.status.drops_queued_jobs() {
+            return Err(JobOutcome::Dropped(None));
+        }
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let planned = ticket.map_or(Ok(()), |ticket| journal.wait(ticket));
+        planned.and_then(|()| journal.check_owner()).map_err(JobOutcome::Failed)
+    }
+
+    /// At once: until the generator has heard of it, this thread would have begun the next part.
+    fn stop_if_failed(&self, outcome: &JobOutcome) {
+        if let JobOutcome::Failed(_) = outcome {
+            self.with.status.drop_queued_jobs();
+        }
+    }
+
+    /// Notes in the checkpoint how an output has ended.
+    fn write_down(&self, batch: Time, output: OperatorId, outcome: &JobOutcome) {
+        let Some(journal) = &self.journal else { return };
+        match outcome {
+            JobOutcome::Done => journal.output_ended(batch, output, None),
+            JobOutcome::Failed(error) | JobOutcome::GivenUp(error) | JobOutcome::Dropped(Some(error)) => {
+                journal.output_ended(batch, output, Some(&error.to_string()));
+            }
+            JobOutcome::Dropped(None) => {}
+        }
+    }
+
+    /// Brings what operators keep up to the batch and has it saved.
+    fn settle(&self, batch: Time, settle: &Settle) -> Result<()> {
+        let chunks = settle.run(self.journal.is_some())?;
+        let Some(journal) = &self.journal else { return Ok(()) };
+        let (outcome, events) = (JobOutcome::Dropped(None), self.events.clone());
+        let news = News { batch, at: self.with.clock.now(), outcome, events };
+        journal.settled(batch, chunks, settle.plans_from(), Box::new(move || news.is_saved()))
+    }
+
+    /// The generator outlives its jobs, unless it failed, which has been reported.
+    fn tell(&self, event: GeneratorEvent) {
+        let _ = self.events.send(event);
+    }
+}
+
+/// Tells the generator that a batch is saved; or that it never will be, if nobody says that it is.
+struct News {
+    batch: Time,
+    at: Time,
+    outcome: JobOutcome,
+    events: Sender<GeneratorEvent>,
+}
+
+impl News {
+    fn is_saved(mut self) {
+        self.outcome = JobOutcome::Done;
+    }
+}
+
+impl Drop for News {
+    fn drop(&mut self) {
+        let outcome = std::mem::replace(&mut self.outcome, JobOutcome::Dropped(None));
+        // As Worker::tell.
+        let _ = self.events.send(GeneratorEvent::Settled { batch: self.batch, at: self.at, outcome });
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::recovery::TakeBack;
 use super::*;
 use crate::dstream::StateSpec;
 use crate::input::{InputBatch, Source};
@@ -219,25 +220,22 @@ impl Running {
                 graph.inputs.iter().for_each(|(_, node)| node.plan(at(n)).unwrap());
             }
         }
-        for (time, saved) in &running.saved.chunks {
-            let StateChunk { operator, kind, partition, partitions, bytes, .. } = saved;
-            let chunk = Chunk { time: *time, partition: *partition, partitions: *partitions, version: 1, bytes };
-            match kind {
-                ChunkKind::Batch(batch) => assert!(graph.restore_batch(*operator, *batch, &chunk).unwrap()),
-                ChunkKind::State => {
-                    let node = graph.durable.iter().find(|node| node.operator_id() == Some(*operator)).unwrap();
-                    node.durable().unwrap().restore(&chunk).unwrap();
-                }
+        let read = |operator, take_back: TakeBack<'_>| {
+            for (time, saved) in running.saved.chunks.iter().filter(|(_, chunk)| chunk.operator == operator) {
+                let StateChunk { kind, partition, partitions, bytes, .. } = saved;
+                let (time, partition, partitions) = (*time, *partition, *partitions);
+                take_back(*kind, &Chunk { time, partition, partitions, version: 1, bytes })?;
             }
-        }
-        graph.durable.iter().for_each(|node| node.durable().unwrap().restored(at(done)).unwrap());
+            Ok(())
+        };
+        graph.restore(at(done), &read).unwrap();
         graph.resume(at(done)).unwrap();
-        graph.durable.iter().for_each(|node| node.durable().unwrap().record());
+        graph.record();
         running
     }
 
     fn begin(self) -> Self {
-        self.graph.durable.iter().for_each(|node| node.durable().unwrap().record());
+        self.graph.record();
         self
     }
 

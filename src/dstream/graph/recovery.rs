@@ -1,0 +1,108 @@
+//! What a graph has to do with a checkpoint: what is in it, and how it comes back.
+
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::DStreamGraph;
+use crate::dstream::AnyNode;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::OperatorId;
+use crate::listener::InputInfo;
+use crate::state::{Chunk, ChunkKind, Schema};
+use crate::time::Time;
+
+/// Takes a chunk back.
+pub(crate) type TakeBack<'t> = &'t (dyn Fn(ChunkKind, &Chunk<'_>) -> Result<()> + Sync);
+
+/// What a checkpoint has to know of a part of the graph.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) id: OperatorId,
+    pub(crate) name: String,
+    pub(crate) site: &'static Location<'static>,
+    pub(crate) role: PartRole,
+}
+
+/// Why a checkpoint has to know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PartRole {
+    /// It plans batches.
+    Input,
+    /// It keeps something from batch to batch.
+    State(Schema),
+    /// It is done with batches one by one.
+    Output,
+}
+
+impl DStreamGraph {
+    /// What a checkpoint has to know of this graph, in the order of the program.
+    pub(crate) fn parts(&self) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let of_node = |node: &Arc<dyn AnyNode>, role| Part {
+            id: self.id_of(node),
+            name: node.name().to_string(),
+            site: node.site(),
+            role,
+        };
+        parts.extend(self.inputs.iter().map(|(_, leaf)| of_node(leaf, PartRole::Input)));
+        for node in self.durable.iter() {
+            parts.extend(node.durable().map(|durable| of_node(node, PartRole::State(durable.schema()))));
+        }
+        for (number, output) in self.outputs.iter().enumerate() {
+            let (id, name) = (self.output_id(number), output.name().to_string());
+            parts.push(Part { id, name, site: output.site(), role: PartRole::Output });
+        }
+        parts
+    }
+
+    /// Checks that all inputs can make their batches again.
+    pub(crate) fn check_recoverable(&self) -> Result<()> {
+        match self.inputs().find(|(_, input)| !input.can_restore()) {
+            None => Ok(()),
+            Some((_, input)) => {
+                let message = "its batches cannot be made again after a restart, and the context has a checkpoint";
+                Err(Error::new(ErrorKind::Graph, message).within(format!("input {}", input.place())))
+            }
+        }
+    }
+
+    /// From here on all that operators keep is saved after every batch.
+    pub(crate) fn record(&self) {
+        self.durable.iter().filter_map(|node| node.durable()).for_each(|durable| durable.record());
+    }
+
+    /// Has operators take back what they kept, as of the batch at `done`. `read` hands over the chunks of an operator.
+    pub(crate) fn restore(&self, done: Time, read: &dyn Fn(OperatorId, TakeBack<'_>) -> Result<()>) -> Result<()> {
+        for node in self.settled.iter() {
+            let durable = node.durable();
+            let take_back = |kind, chunk: &Chunk<'_>| match (kind, &durable) {
+                (ChunkKind::Batch(time), _) => node.restore_batch(time, chunk),
+                (ChunkKind::State, Some(durable)) => durable.restore(chunk),
+                // It keeps nothing any more, and was reset.
+                (ChunkKind::State, None) => Ok(()),
+            };
+            let restored = read(self.id_of(node), &take_back)
+                .and_then(|()| durable.as_ref().map_or(Ok(()), |durable| durable.restored(done)));
+            let place = || format!("operator {} ({}:{})", node.name(), node.site().file(), node.site().line());
+            restored.map_err(|error| error.within_operator(place))?;
+        }
+        Ok(())
+    }
+
+    /// Restores the batch of every input at a time, and returns what was planned. `plan_of` tells how; an input of which
+    /// it has nothing is new, and its batch is empty.
+    pub(crate) fn restore_inputs<'p>(
+        &self,
+        time: Time,
+        plan_of: &dyn Fn(OperatorId) -> Option<&'p [u8]>,
+    ) -> Result<Vec<InputInfo>> {
+        let restored = self.inputs().map(|(operator, input)| match plan_of(operator) {
+            Some(plan) => input.restore(time, plan),
+            None => {
+                input.restore_empty(time);
+                Ok(None)
+            }
+        });
+        restored.filter_map(Result::transpose).collect()
+    }
+}
