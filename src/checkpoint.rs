@@ -6,6 +6,7 @@
 mod chunks;
 mod entry;
 mod format;
+mod inspection;
 mod journal;
 mod ledger;
 mod owner;
@@ -13,6 +14,7 @@ mod reader;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod writer;
 
 use std::sync::Arc;
@@ -21,9 +23,12 @@ use crate::error::{OnError, Result};
 use crate::time::Clock;
 
 pub(crate) use entry::{LoggedBatch, LoggedInput, Manifest, Role, SavedOperator, SavedSchema};
+pub use inspection::{InspectedBatch, InspectedInput, InspectedState, Inspection};
 pub(crate) use journal::{Journal, Ticket};
 pub(crate) use reader::Recovered;
 pub use settings::{Checkpoint, SyncPolicy};
+pub use upgrade::Upgrade;
+pub(crate) use upgrade::{Program, compare};
 
 /// Becomes the owner of a checkpoint, which takes until another process lets go of it if this one is a standby, and
 /// reads what is there. Nothing of it is changed before [`Journal::begin`].

@@ -27,11 +27,11 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::data::{Data, Partitions};
+use crate::data::{Data, Exchange, Partitions};
 use crate::dataset::Dataset;
 use crate::error::Result;
 use crate::exec::Runtime;
-use crate::state::{Durable, StateInfo};
+use crate::state::{Durable, Migrations, StateInfo};
 use crate::time::{Interval, Time, is_multiple};
 
 use batches::BatchFormat;
@@ -290,6 +290,14 @@ impl<T: Data> DStream<T> {
     #[track_caller]
     fn check_partitions(&self, partitions: Partitions) {
         if let Some(mistake) = partitions.mistake() {
+            self.graph.mistake(Location::caller(), mistake);
+        }
+    }
+
+    /// Notes what is wrong with the versions of a state.
+    #[track_caller]
+    fn check_migrations<S: Exchange>(&self, migrations: &Migrations<S>) {
+        for mistake in migrations.mistakes() {
             self.graph.mistake(Location::caller(), mistake);
         }
     }

@@ -88,7 +88,7 @@ pub mod testing;
 mod time;
 
 pub use backpressure::{Backpressure, BatchLoad, PidRateEstimator, PidSettings, RateEstimator, RateLimit, RatedInput};
-pub use checkpoint::{Checkpoint, SyncPolicy};
+pub use checkpoint::{Checkpoint, InspectedBatch, InspectedInput, InspectedState, Inspection, SyncPolicy, Upgrade};
 pub use context::{StreamingContext, StreamingContextBuilder};
 pub use data::{Data, Exchange, Key, Ordered, Partitions, TotalOrder};
 pub use dataset::{
@@ -111,7 +111,7 @@ pub use time::{Clock, Interval, ManualClock, Time};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::dstream::Together;
-    pub use crate::dstream::binding::{Mark, Probe, mark, name_binding, probe};
+    pub use crate::dstream::binding::{Mark, Probe, mark, name_binding, name_stateful_binding, probe, stateful_probe};
     #[cfg(feature = "kafka")]
     pub use crate::input::kafka::fields as kafka;
 }
@@ -138,6 +138,7 @@ mod guide {
         KafkaRecords: "guide/src/kafka-records.md",
         Backpressure: "guide/src/backpressure.md",
         Outputs: "guide/src/outputs.md",
+        Upgrades: "guide/src/upgrades.md",
         Testing: "guide/src/testing.md",
         ComingFromSpark: "guide/src/coming-from-spark.md",
     }

@@ -12,6 +12,7 @@
 mod attempts;
 mod batches;
 mod generator;
+mod program;
 mod recovery;
 mod status;
 mod workers;

@@ -6,6 +6,7 @@ mod entries;
 mod journal;
 mod key_ids;
 mod key_state;
+mod migrations;
 mod queue;
 mod saving;
 pub(crate) mod shape;
@@ -15,9 +16,10 @@ use crate::error::Result;
 use crate::id::OperatorId;
 use crate::time::Time;
 
-pub(crate) use entries::{Entries, read_entries};
+pub(crate) use entries::{Entries, read_entries, read_entries_with};
 pub(crate) use key_ids::KeyIds;
 pub use key_state::KeyState;
+pub(crate) use migrations::Migrations;
 pub(crate) use table::Table;
 
 /// What an operator keeps from batch to batch, partition by partition.
@@ -27,6 +29,11 @@ pub(crate) use table::Table;
 pub(crate) trait Durable: Send + Sync {
     /// What is kept, to be compared with what a checkpoint has.
     fn schema(&self) -> Schema;
+
+    /// The older versions of the states that can be taken back, with the shapes of their types.
+    fn migrations(&self) -> Vec<(u32, String)> {
+        Vec::new()
+    }
 
     /// In how many partitions it lies.
     fn partitions(&self) -> usize;

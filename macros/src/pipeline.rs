@@ -175,6 +175,14 @@ fn naming(local: &Local, variable: &Ident) -> [Stmt; 2] {
                 &__probe,
                 &__probe as &::tidemill::__private::Probe<_, _, _>,
             );
+            let __probe = ::tidemill::__private::stateful_probe(&#variable);
+            ::tidemill::__private::name_stateful_binding(
+                &#variable,
+                #name,
+                __mark,
+                &__probe,
+                &__probe as &::tidemill::__private::Probe<_, _, _>,
+            );
         }
     };
     [before, after].map(|tokens| Stmt::Expr(Expr::Verbatim(tokens), None))
@@ -213,7 +221,7 @@ mod tests {
     fn named(item: TokenStream) -> Vec<String> {
         let expansion = expand(TokenStream::new(), item).to_string();
         assert!(!expansion.contains("compile_error"), "{expansion}");
-        let calls = expansion.split("name_binding (& ").skip(1);
+        let calls = expansion.split(":: name_binding (& ").skip(1);
         calls.map(|call| call.split(' ').next().unwrap().to_string()).collect()
     }
 
@@ -243,6 +251,14 @@ mod tests {
                 {
                     let __probe = ::tidemill::__private::probe(&r#type);
                     ::tidemill::__private::name_binding(
+                        &r#type,
+                        "type",
+                        __mark,
+                        &__probe,
+                        &__probe as &::tidemill::__private::Probe<_, _, _>,
+                    );
+                    let __probe = ::tidemill::__private::stateful_probe(&r#type);
+                    ::tidemill::__private::name_stateful_binding(
                         &r#type,
                         "type",
                         __mark,

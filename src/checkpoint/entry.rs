@@ -36,6 +36,8 @@ pub(crate) enum Role {
     Input,
     State,
     Output,
+    /// Its batches are saved, and nothing else.
+    Batches,
 }
 
 /// See [`Schema`](crate::state::Schema).
@@ -204,6 +206,7 @@ fn put_manifest(manifest: &Manifest, into: &mut Vec<u8>) {
             Role::Input => 1,
             Role::State => 2,
             Role::Output => 3,
+            Role::Batches => 4,
         });
         into.push(u8::from(operator.schema.is_some()));
         if let Some(schema) = &operator.schema {
@@ -234,6 +237,7 @@ fn read_operator(fields: &mut Fields<'_>) -> Result<SavedOperator> {
         1 => Role::Input,
         2 => Role::State,
         3 => Role::Output,
+        4 => Role::Batches,
         other => return Err(damaged(format!("an operator of the unknown role {other}"))),
     };
     let schema = match fields.u8()? {

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::chunks::{CHUNK_HEAD, ChunkInfo, read_chunk_head};
-use super::entry::{Done, Entry, Group, LoggedBatch, Manifest};
+use super::entry::{Done, Entry, Group, LoggedBatch, Manifest, Role};
 use super::format::{FILE_HEAD, FRAME_HEAD, Fields, FileId, FileKind, FrameHead, damaged, open_frame};
 use super::ledger::{Class, Ledger};
 use super::owner::{Heart, files, unreadable};
@@ -80,7 +80,7 @@ impl Found {
     /// The operators of the program that something is kept of.
     fn classes(&self) -> BTreeSet<(OperatorId, Class)> {
         let operators = self.ledger.manifest.iter().flat_map(|manifest| &manifest.operators);
-        let schemas = operators.clone().filter(|saved| saved.schema.is_some()).map(|saved| (saved.id, Class::State));
+        let schemas = operators.clone().filter(|saved| saved.role == Role::State).map(|saved| (saved.id, Class::State));
         let known: BTreeSet<OperatorId> = operators.map(|saved| saved.id).collect();
         let found = self.places.iter().map(|place| (place.info.operator, Class::of(place.info.kind)));
         found.filter(|(operator, _)| known.contains(operator)).chain(schemas).collect()
@@ -329,6 +329,14 @@ impl Window<'_> {
     }
 }
 
+/// How much there is of an operator's state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SavedState {
+    pub(super) partitions: usize,
+    pub(super) keys: u64,
+    pub(super) bytes: u64,
+}
+
 /// What a checkpoint holds, to be handed to those who kept it.
 pub(crate) struct Recovered {
     found: Found,
@@ -362,6 +370,21 @@ impl Recovered {
     /// The newest batch that with all before it is done and whose state can be restored; the zero time if there is none.
     pub(crate) fn done_up_to(&self) -> Time {
         self.found.ledger.done_up_to().unwrap_or(self.manifest.zero_time)
+    }
+
+    /// What there is of an operator's state.
+    pub(super) fn saved(&self, operator: OperatorId) -> SavedState {
+        let mut saved = SavedState::default();
+        let Some(time) = self.found.ledger.done_up_to() else { return saved };
+        let needed = self.found.needed((operator, Class::State), time);
+        saved.bytes = needed.iter().map(|place| place.info.length).sum();
+        if let Some(last) = needed.last() {
+            saved.partitions = last.info.partitions as usize;
+            let of_layout = needed.iter().filter(|place| place.info.partitions == last.info.partitions);
+            let keys: BTreeMap<u32, u64> = of_layout.map(|place| (place.info.partition, place.info.keys)).collect();
+            saved.keys = keys.values().sum();
+        }
+        saved
     }
 
     /// What was damaged, and what was done about it.

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::upgrade::Upgrade;
 use crate::storage::{LocalDirectory, Storage};
 
 /// How long writes that fail are tried again.
@@ -37,6 +38,7 @@ pub struct Checkpoint {
     pub(super) standby: Option<Duration>,
     pub(super) max_outage: Duration,
     pub(super) start_from_last_good: bool,
+    pub(super) upgrade: Upgrade,
     pub(super) state_segment_bytes: u64,
     pub(super) batch_segment_bytes: u64,
     pub(super) max_waiting_bytes: usize,
@@ -75,6 +77,7 @@ impl Checkpoint {
             standby: None,
             max_outage: MAX_OUTAGE,
             start_from_last_good: false,
+            upgrade: Upgrade::new(),
             state_segment_bytes: STATE_SEGMENT_BYTES,
             batch_segment_bytes: BATCH_SEGMENT_BYTES,
             max_waiting_bytes: MAX_WAITING_BYTES,
@@ -126,6 +129,22 @@ impl Checkpoint {
         self.start_from_last_good = true;
         self
     }
+
+    pub(crate) fn upgrades(&self) -> &Upgrade {
+        &self.upgrade
+    }
+
+    /// Where it is, for messages.
+    pub(crate) fn place(&self) -> String {
+        self.storage.place()
+    }
+
+    /// Consents to what a newer program does to the state of an older one.
+    #[must_use]
+    pub fn upgrade(mut self, upgrade: Upgrade) -> Self {
+        self.upgrade = upgrade;
+        self
+    }
 }
 
 impl fmt::Debug for Checkpoint {
@@ -137,6 +156,7 @@ impl fmt::Debug for Checkpoint {
             .field("standby", &self.standby)
             .field("max_outage", &self.max_outage)
             .field("start_from_last_good", &self.start_from_last_good)
+            .field("upgrade", &self.upgrade)
             .finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@ use crate::data::{Data, Exchange, Key, Partitions, hash_key, part_of};
 use crate::dataset::{Chunk, Dataset, Flow, Header, Lineage, Memory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exec::{Runtime, TaskContext};
-use crate::state;
+use crate::state::{self, shape::shape};
 use crate::time::micros;
 
 /// How the batches of a stream are saved: chosen where the type of the records is known to have bytes, used where it
@@ -20,6 +20,7 @@ pub(crate) struct BatchFormat<T> {
     write: fn(&mut Block, &T) -> Result<()>,
     read: fn(&[u8], &mut Vec<T>) -> Result<()>,
     by_key: Option<ByKey<T>>,
+    shape: fn() -> String,
 }
 
 /// That records are pairs that lie where the hash of their key says.
@@ -32,7 +33,7 @@ struct ByKey<T> {
 impl<T: Exchange> BatchFormat<T> {
     /// Of any records: a batch comes back with the partitions that it had.
     pub(crate) fn records() -> Self {
-        BatchFormat { write: |block, record| block.push(record), read: read_block, by_key: None }
+        BatchFormat { write: |block, record| block.push(record), read: read_block, by_key: None, shape: shape::<T> }
     }
 }
 
@@ -46,6 +47,13 @@ impl<K: Key, V: Exchange> BatchFormat<(K, V)> {
 
 fn read_block<T: Exchange>(block: &[u8], records: &mut Vec<T>) -> Result<()> {
     decode_block(block, |record| records.push(record)).map(drop)
+}
+
+impl<T> BatchFormat<T> {
+    /// The shape of the records.
+    pub(crate) fn shape(&self) -> String {
+        (self.shape)()
+    }
 }
 
 impl<T: Data> BatchFormat<T> {

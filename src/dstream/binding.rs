@@ -9,7 +9,8 @@
 //! name_binding(&halves, "halves", mark, &probe, &probe as &Probe<_, _, _>);
 //! ```
 //!
-//! The mark tells the operators that the `let` has built from older ones.
+//! The mark tells the operators that the `let` has built from older ones. The same follows for [`MapWithState`], which is
+//! a stream and more.
 //!
 //! The cast decides. `name_binding` asks for a `&Probe<V, V, U>`, where `V` is the type of the variable; `probe`
 //! returns a `Probe<DStream<U>, V, U>`, which dereferences to a `Probe<V, V, ()>`. If there is a `U` for which `V` is
@@ -24,8 +25,8 @@
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use super::DStream;
 pub use super::name::{Mark, mark};
+use super::{DStream, MapWithState};
 
 /// Names an `A` after its variable, which is of type `V`; `U` is what `V` is a stream of.
 #[derive(Debug)]
@@ -37,6 +38,30 @@ pub struct Probe<A, V, U> {
 /// Returns what names the value of a variable if it is a stream.
 pub fn probe<V, U>(_variable: &V) -> Probe<DStream<U>, V, U> {
     Probe { name: DStream::name_after_binding, types: PhantomData }
+}
+
+/// As [`probe`], of a stream that also gives states.
+pub fn stateful_probe<V, K, S, U>(_variable: &V) -> Probe<MapWithState<K, S, U>, V, (K, S, U)> {
+    Probe { name: |stream, name, mark| stream.name_after_binding(name, mark), types: PhantomData }
+}
+
+impl<V, K, S, U> Deref for Probe<MapWithState<K, S, U>, V, (K, S, U)> {
+    type Target = Probe<V, V, ((), (), ())>;
+
+    fn deref(&self) -> &Probe<V, V, ((), (), ())> {
+        const { &Probe { name: |_, _, _| {}, types: PhantomData } }
+    }
+}
+
+/// As [`name_binding`], of a stream that also gives states.
+pub fn name_stateful_binding<V, K, S, U>(
+    variable: &V,
+    name: &str,
+    mark: Mark,
+    _probe: &Probe<MapWithState<K, S, U>, V, (K, S, U)>,
+    cast: &Probe<V, V, (K, S, U)>,
+) {
+    (cast.name)(variable, name, mark);
 }
 
 impl<V, U> Deref for Probe<DStream<U>, V, U> {
@@ -61,10 +86,12 @@ pub fn name_binding<V, U>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::StateSpec;
     use crate::context::StreamingContext;
     use crate::data::Data;
     use crate::dstream::node::AnyNode;
     use crate::input::QueueSource;
+    use crate::state::KeyState;
 
     /// What the attribute writes around a `let`.
     macro_rules! bind {
@@ -79,6 +106,8 @@ mod tests {
         ($mark:ident, $variable:ident) => {{
             let probe = probe(&$variable);
             name_binding(&$variable, stringify!($variable), $mark, &probe, &probe as &Probe<_, _, _>);
+            let probe = stateful_probe(&$variable);
+            name_stateful_binding(&$variable, stringify!($variable), $mark, &probe, &probe as &Probe<_, _, _>);
         }};
     }
 
@@ -137,6 +166,16 @@ mod tests {
         assert_eq!(names(&sums), ("sums", Some("sums/map 4")));
         assert_eq!(names(&older), ("map", None));
         assert_eq!(names(&numbers), ("queue", None));
+    }
+
+    #[test]
+    fn a_stream_with_states_is_named_too() {
+        let spec = StateSpec::function(|_: &u8, _: Option<u8>, _: &mut KeyState<'_, u64>| 7);
+        let pairs = numbers().map(|n| (n, n));
+        bind!(let sums = pairs.filter(|_| true).map_with_state(spec));
+        assert_eq!(names(&sums), ("sums", Some("sums/map_with_state")));
+        bind!(let given = sums.named("given"));
+        assert_eq!(names(&given), ("given", Some("given")));
     }
 
     #[test]

@@ -354,6 +354,15 @@ impl DStreamGraph {
         self.inputs.iter().map(|(input, leaf)| (self.id_of(leaf), &**input))
     }
 
+    /// Operators go on under the ids that a checkpoint has of them. To be called before the graph begins.
+    pub(crate) fn go_on_as(&mut self, known_as: &BTreeMap<OperatorId, OperatorId>) {
+        for id in self.ids.iter_mut().chain(&mut self.output_ids) {
+            if let Some(known) = known_as.get(id) {
+                *id = *known;
+            }
+        }
+    }
+
     fn id_of(&self, node: &Arc<dyn AnyNode>) -> OperatorId {
         self.ids[self.places[&address(node)]]
     }

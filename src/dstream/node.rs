@@ -117,6 +117,9 @@ pub(crate) trait AnyNode: Send + Sync {
     /// Whether batches can be saved.
     fn can_save(&self) -> bool;
 
+    /// The shape of the records of batches that can be saved.
+    fn saved_shape(&self) -> Option<String>;
+
     /// Brings what the operator keeps up to the batch at `time`, as far as no output has, and returns it to be saved if
     /// `saving`, and with it the batches that were planned up to there and are not saved yet.
     fn settle(&self, time: Time, saving: bool) -> Result<Vec<StateChunk>>;
@@ -437,6 +440,10 @@ impl<T: Data> AnyNode for Node<T> {
 
     fn can_save(&self) -> bool {
         self.format().is_some()
+    }
+
+    fn saved_shape(&self) -> Option<String> {
+        self.format().map(BatchFormat::shape)
     }
 
     fn settle(&self, time: Time, saving: bool) -> Result<Vec<StateChunk>> {

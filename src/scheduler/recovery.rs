@@ -5,16 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Surroundings;
-use crate::checkpoint::{
-    self, Checkpoint, Journal, LoggedBatch, Manifest, Recovered, Role, SavedOperator, SavedSchema,
-};
-use crate::data::KEY_GROUPS;
-use crate::dstream::{DStreamGraph, Part, PartRole, source_plan};
+use super::program::describe;
+use crate::checkpoint::{self, Checkpoint, Journal, LoggedBatch, Recovered};
+use crate::dstream::{DStreamGraph, source_plan};
 use crate::error::Result;
 use crate::id::OperatorId;
 use crate::input::ContextOf;
 use crate::listener::InputInfo;
-use crate::state::Schema;
 use crate::time::Time;
 
 /// Where a graph begins.
@@ -103,21 +100,20 @@ pub(super) fn begin(
     };
     graph.check_recoverable()?;
     let (journal, recovered) = checkpoint::open(checkpoint, &setting.app_name, &with.clock, &with.on_error)?;
+    let found = recovered.as_ref().map(|recovered| (recovered.manifest(), recovered.batches()));
+    let comparison = checkpoint::compare(found, &describe(graph, setting, Time::ZERO), checkpoint.upgrades());
+    comparison.check().map_err(|error| error.within(format!("checkpoint {}", checkpoint.place())))?;
+    graph.go_on_as(&comparison.known_as);
+    comparison.forgotten.iter().for_each(|operator| journal.forget(*operator));
     let beginning = match &recovered {
         None => {
             graph.start_inputs(&|stream, operator, name| Ok(inputs(stream, operator, name)?.behind(None)))?;
             begin_anew(graph, setting, with, Some(journal.clone()))
         }
-        Some(recovered) => resume(graph, inputs, setting, with, &journal, recovered)?,
+        Some(recovered) => resume(graph, inputs, setting, with, &journal, (recovered, &comparison.forgotten))?,
     };
     graph.record();
-    journal.begin(&Manifest {
-        app: setting.app_name.clone(),
-        batch_interval: setting.batch_interval,
-        zero_time: beginning.zero_time,
-        key_groups: KEY_GROUPS as u32,
-        operators: graph.parts().into_iter().map(saved).collect(),
-    })?;
+    journal.begin(&describe(graph, setting, beginning.zero_time).manifest)?;
     Ok(beginning)
 }
 
@@ -135,7 +131,7 @@ fn resume(
     setting: &Setting,
     with: &Surroundings,
     journal: &Journal,
-    recovered: &Recovered,
+    (recovered, forgotten): (&Recovered, &BTreeSet<OperatorId>),
 ) -> Result<Beginning> {
     let zero_time = recovered.manifest().zero_time;
     graph.begin(zero_time, setting.remember);
@@ -155,7 +151,9 @@ fn resume(
             pending.push_back((batch.time, Pending { inputs, done: outputs_done(batch) }));
         }
     }
-    graph.restore(done, &|operator, each| recovered.restore(operator, each))?;
+    graph.restore(done, &|operator, each| {
+        if forgotten.contains(&operator) { Ok(()) } else { recovered.restore(operator, each) }
+    })?;
     graph.resume(done)?;
     // On the grid of this run, which may be another one.
     let first_missed = last_planned.floor_from(setting.batch_interval, zero_time) + setting.batch_interval;
@@ -185,19 +183,4 @@ fn missed(first: Time, next: Time, memory: Duration, setting: &Setting) -> (Opti
 
 fn outputs_done(batch: &LoggedBatch) -> BTreeSet<OperatorId> {
     batch.outputs.iter().filter(|(_, failure)| failure.is_none()).map(|(output, _)| *output).collect()
-}
-
-/// What the checkpoint keeps of a part of the graph.
-fn saved(Part { id, name, site, role }: Part) -> SavedOperator {
-    let (role, schema) = match role {
-        PartRole::Input => (Role::Input, None),
-        PartRole::State(schema) => (Role::State, Some(saved_schema(schema))),
-        PartRole::Output => (Role::Output, None),
-    };
-    SavedOperator { id, name, site: format!("{}:{}", site.file(), site.line()), role, schema }
-}
-
-fn saved_schema(Schema { method, version, parts }: Schema) -> SavedSchema {
-    let parts = parts.into_iter().map(|(part, shape)| (part.to_string(), shape)).collect();
-    SavedSchema { method: method.to_string(), version, parts }
 }

@@ -14,7 +14,8 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Entries, read_entries};
+use super::{Entries, read_entries_with};
+use crate::codec;
 use crate::error::{Error, ErrorKind, Result};
 
 const VERSION: u8 = 1;
@@ -42,13 +43,23 @@ pub(super) fn write_kept<K: Serialize, S: Serialize>(
 }
 
 /// Calls `each` with every entry of a chunk.
-pub(crate) fn read<K: DeserializeOwned, S: DeserializeOwned>(
+///
+/// `read_state` reads the state at the start of its bytes, and says how many it took.
+pub(crate) fn read<K: DeserializeOwned, S>(
     bytes: &[u8],
+    read_state: impl Fn(&[u8]) -> Result<(S, usize)>,
     mut each: impl FnMut(Said<K, S>),
 ) -> Result<()> {
     let wrong = |what: String| Error::new(ErrorKind::Codec, format!("a chunk of state cannot be read: {what}"));
     match bytes.split_first() {
-        Some((&VERSION, entries)) => read_entries(entries, |key, kept| each(Said { key, kept })),
+        Some((&VERSION, entries)) => {
+            let read_kept = |bytes: &[u8]| {
+                let (idle, used) = codec::decode_value::<u64>(bytes)?;
+                let (state, of_state) = read_state(&bytes[used..])?;
+                Ok(((idle, state), used + of_state))
+            };
+            read_entries_with(entries, read_kept, |key, kept| each(Said { key, kept }))
+        }
         Some((version, _)) => Err(wrong(format!("it has version {version}, and this program knows {VERSION}"))),
         None => Err(wrong("it is empty".to_string())),
     }

@@ -33,7 +33,16 @@ impl<'b> Entries<'b> {
 
 /// Reads entries, all of `bytes`, in order: `each` gets the key, and its value if it has one.
 pub(crate) fn read_entries<K: DeserializeOwned, V: DeserializeOwned>(
+    bytes: &[u8],
+    each: impl FnMut(K, Option<V>),
+) -> Result<()> {
+    read_entries_with(bytes, codec::decode_value, each)
+}
+
+/// As [`read_entries`], where `read_value` reads the value at the start of its bytes, and says how many it took.
+pub(crate) fn read_entries_with<K: DeserializeOwned, V>(
     mut bytes: &[u8],
+    read_value: impl Fn(&[u8]) -> Result<(V, usize)>,
     mut each: impl FnMut(K, Option<V>),
 ) -> Result<()> {
     while let Some((&what, rest)) = bytes.split_first() {
@@ -42,11 +51,11 @@ pub(crate) fn read_entries<K: DeserializeOwned, V: DeserializeOwned>(
         let value = match what {
             REMOVE => None,
             PUT => {
-                let (value, used) = codec::decode_value(bytes)?;
+                let (value, used) = read_value(bytes)?;
                 bytes = &bytes[used..];
                 Some(value)
             }
-            _ => return Err(codec::torn::<(K, V)>("its entry is neither put nor removed")),
+            _ => return Err(codec::torn::<K>("its entry is neither put nor removed")),
         };
         each(key, value);
     }

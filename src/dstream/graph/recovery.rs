@@ -8,28 +8,29 @@ use crate::dstream::AnyNode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::OperatorId;
 use crate::listener::InputInfo;
-use crate::state::{Chunk, ChunkKind, Schema};
+use crate::state::{Chunk, ChunkKind, Durable};
 use crate::time::Time;
 
 /// Takes a chunk back.
 pub(crate) type TakeBack<'t> = &'t (dyn Fn(ChunkKind, &Chunk<'_>) -> Result<()> + Sync);
 
 /// What a checkpoint has to know of a part of the graph.
-#[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) id: OperatorId,
+    /// No other has this name, unless the program gave it to two.
     pub(crate) name: String,
     pub(crate) site: &'static Location<'static>,
     pub(crate) role: PartRole,
 }
 
 /// Why a checkpoint has to know of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PartRole {
     /// It plans batches.
     Input,
     /// It keeps something from batch to batch.
-    State(Schema),
+    State(Arc<dyn Durable>),
+    /// Its batches may be saved, and have records of this shape.
+    Batches(String),
     /// It is done with batches one by one.
     Output,
 }
@@ -38,18 +39,19 @@ impl DStreamGraph {
     /// What a checkpoint has to know of this graph, in the order of the program.
     pub(crate) fn parts(&self) -> Vec<Part> {
         let mut parts = Vec::new();
-        let of_node = |node: &Arc<dyn AnyNode>, role| Part {
-            id: self.id_of(node),
-            name: node.name().to_string(),
-            site: node.site(),
-            role,
+        let of_node = |node: &Arc<dyn AnyNode>, role| {
+            let id = self.id_of(node);
+            let name = node.names().lasting().map_or_else(|| unnamed(node.operator_name(), id), str::to_string);
+            Part { id, name, site: node.site(), role }
         };
         parts.extend(self.inputs.iter().map(|(_, leaf)| of_node(leaf, PartRole::Input)));
-        for node in self.durable.iter() {
-            parts.extend(node.durable().map(|durable| of_node(node, PartRole::State(durable.schema()))));
+        for node in &self.nodes {
+            let batches = || node.saved_shape().map(PartRole::Batches);
+            parts.extend(node.durable().map(PartRole::State).or_else(batches).map(|role| of_node(node, role)));
         }
         for (number, output) in self.outputs.iter().enumerate() {
-            let (id, name) = (self.output_id(number), output.name().to_string());
+            let id = self.output_id(number);
+            let name = unnamed(output.name(), id);
             parts.push(Part { id, name, site: output.site(), role: PartRole::Output });
         }
         parts
@@ -105,4 +107,9 @@ impl DStreamGraph {
         });
         restored.filter_map(Result::transpose).collect()
     }
+}
+
+/// What an operator without a name is called: its method, and what tells it from others of its method.
+pub(super) fn unnamed(method: &str, id: OperatorId) -> String {
+    format!("{method}#{}", &id.to_string()[..8])
 }

@@ -2,7 +2,7 @@
 
 mod resume;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 
@@ -272,4 +272,34 @@ fn outputs_are_found_by_what_they_read_and_their_place_among_equals() {
     });
     assert_eq!([after[2], after[4], after[1]], before[..]);
     assert!(after.iter().enumerate().all(|(n, id)| !after[..n].contains(id)), "{after:?}");
+}
+
+#[test]
+fn a_checkpoint_knows_operators_by_names_that_tell_them_apart() {
+    let Graph { builder, numbers, .. } = Graph::new();
+    let pairs = numbers.map(|n| (n % 2, n));
+    let sums = |pairs: &DStream<(i64, i64)>| {
+        pairs.reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, 2 * SECOND, SECOND)
+    };
+    sums(&pairs).named("sums").print();
+    sums(&pairs).map(|pair| pair.1).print();
+    let mut graph = builder.finish(1, Arc::new(never)).unwrap();
+    let described = |graph: &DStreamGraph| -> Vec<(String, OperatorId)> {
+        graph.parts().into_iter().map(|operator| (operator.name, operator.id)).collect()
+    };
+    let operators = described(&graph);
+    let sums = OperatorId::of_name("sums", 0);
+    assert!(operators.contains(&("sums".to_string(), sums)), "{operators:?}");
+    for method in ["queue", "reduce_by_key_and_window_inverse", "print"] {
+        assert!(
+            operators.iter().any(|(name, id)| *name == recovery::unnamed(method, *id)),
+            "{method} in {operators:?}"
+        );
+    }
+    let names: BTreeSet<&String> = operators.iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), operators.len(), "{operators:?}");
+
+    let older = OperatorId::of_name("totals", 0);
+    graph.go_on_as(&BTreeMap::from([(sums, older)]));
+    assert!(described(&graph).contains(&("sums".to_string(), older)));
 }

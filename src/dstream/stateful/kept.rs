@@ -5,12 +5,13 @@ use std::time::Duration;
 use crate::data::{Exchange, Key, Partitions, hash_key, part_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::shape::shape;
-use crate::state::{Chunk, Durable, Saved, Schema, StateInfo, Table, chunk};
+use crate::state::{Chunk, Durable, Migrations, Saved, Schema, StateInfo, Table, chunk};
 use crate::time::Time;
 
 /// The tables of a stateful operator, one a partition.
 pub(super) struct Kept<K, S> {
     method: &'static str,
+    migrations: Migrations<S>,
     parts: Box<[Part<K, S>]>,
 }
 
@@ -33,7 +34,12 @@ pub(super) struct Held<K, S> {
 }
 
 impl<K: Key, S: Exchange> Kept<K, S> {
-    pub(super) fn new(method: &'static str, partitions: Partitions, timeout: Option<Duration>) -> Self {
+    pub(super) fn new(
+        method: &'static str,
+        migrations: Migrations<S>,
+        partitions: Partitions,
+        timeout: Option<Duration>,
+    ) -> Self {
         let part = |_| Part {
             held: Mutex::new(Held { table: Table::new(timeout), at: None, has_begun: false }),
             at: AtomicI64::new(i64::MIN),
@@ -42,7 +48,7 @@ impl<K: Key, S: Exchange> Kept<K, S> {
         };
         // A number of partitions that is a mistake may be one that no memory holds.
         let count = if partitions.mistake().is_some() { 0 } else { partitions.get() };
-        Kept { method, parts: (0..count).map(part).collect() }
+        Kept { method, migrations, parts: (0..count).map(part).collect() }
     }
 
     pub(super) fn hold(&self, partition: usize) -> MutexGuard<'_, Held<K, S>> {
@@ -81,7 +87,11 @@ impl<K: Key, S: Exchange> Kept<K, S> {
 impl<K: Key, S: Exchange> Durable for Kept<K, S> {
     fn schema(&self) -> Schema {
         let parts = vec![("key", shape::<K>()), ("state", shape::<S>())];
-        Schema { method: self.method, version: 1, parts }
+        Schema { method: self.method, version: self.migrations.version(), parts }
+    }
+
+    fn migrations(&self) -> Vec<(u32, String)> {
+        self.migrations.versions()
     }
 
     fn partitions(&self) -> usize {
@@ -110,7 +120,13 @@ impl<K: Key, S: Exchange> Durable for Kept<K, S> {
         // Keys are hashed anew: where they lay then says nothing, even of as many partitions.
         let parts = self.parts.len();
         let mut lists: Vec<Vec<_>> = (0..parts).map(|_| Vec::new()).collect();
-        chunk::read::<K, S>(chunk.bytes, |said| lists[part_of(hash_key(&said.key), parts)].push(said))?;
+        let mut keys = 0u64;
+        let read_state = |bytes: &[u8]| self.migrations.read(chunk.version, bytes);
+        chunk::read::<K, S>(chunk.bytes, read_state, |said| {
+            keys += 1;
+            lists[part_of(hash_key(&said.key), parts)].push(said);
+        })
+        .map_err(|error| error.within(format!("partition {}: the key after {keys} others", chunk.partition)))?;
         for (partition, list) in lists.into_iter().enumerate() {
             let is_mixed = chunk.partitions != parts || (partition != chunk.partition && !list.is_empty());
             if is_mixed || partition == chunk.partition {
@@ -123,6 +139,10 @@ impl<K: Key, S: Exchange> Durable for Kept<K, S> {
     }
 
     fn restored(&self, time: Time) -> Result<()> {
+        for (version, states) in self.migrations.migrated() {
+            let now = self.migrations.version();
+            tracing::warn!("{}: {states} states of version {version} were migrated to version {now}", self.method);
+        }
         for partition in 0..self.parts.len() {
             let mut held = self.hold(partition);
             held.table.restored();

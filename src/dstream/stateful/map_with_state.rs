@@ -59,11 +59,12 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         K: Key,
         V: Exchange,
     {
-        let StateSpec { function, initial, partitions, timeout } = spec;
+        let StateSpec { function, initial, partitions, timeout, migrations } = spec;
         let partitions = partitions.unwrap_or_else(|| self.runtime().default_partitions());
         self.check_partitions(partitions);
+        self.check_migrations(&migrations);
         let initial = initial.partitioned(partitions, self.runtime());
-        let stateful = Stateful::new(METHOD, Kept::new(METHOD, partitions, timeout), function, initial);
+        let stateful = Stateful::new(METHOD, Kept::new(METHOD, migrations, partitions, timeout), function, initial);
         let states = Arc::clone(&stateful);
         MapWithState {
             mapped: self.attach(Mapping { parent: self.clone(), stateful, partitions }),

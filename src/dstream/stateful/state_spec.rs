@@ -4,8 +4,9 @@ use std::time::Duration;
 use super::step::{Change, Taken};
 use crate::data::{Data, Exchange, Key, Partitions};
 use crate::dataset::{Chunk, Dataset};
+use crate::error::Result;
 use crate::exec::Runtime;
-use crate::state::{KeyState, Table};
+use crate::state::{KeyState, Migrations, Table};
 use crate::time::Time;
 
 /// What [`map_with_state`](crate::DStream::map_with_state) does: Spark's `StateSpec`.
@@ -41,6 +42,7 @@ pub struct StateSpec<K, V, S, U> {
     pub(super) initial: Initial<K, S>,
     pub(super) partitions: Option<Partitions>,
     pub(super) timeout: Option<Duration>,
+    pub(super) migrations: Migrations<S>,
 }
 
 impl<K: Key, V: Exchange, S: Exchange, U: Data> StateSpec<K, V, S, U> {
@@ -55,7 +57,7 @@ impl<K: Key, V: Exchange, S: Exchange, U: Data> StateSpec<K, V, S, U> {
         f: impl Fn(Time, &K, Option<V>, &mut KeyState<'_, S>) -> Option<U> + Send + Sync + 'static,
     ) -> Self {
         let function = Function(Box::new(OneByOne(f)));
-        StateSpec { function, initial: Initial::None, partitions: None, timeout: None }
+        StateSpec { function, initial: Initial::None, partitions: None, timeout: None, migrations: Migrations::new() }
     }
 
     /// The states to begin with, for a program that has none from an earlier run. They are in the snapshots, and cause
@@ -81,6 +83,62 @@ impl<K: Key, V: Exchange, S: Exchange, U: Data> StateSpec<K, V, S, U> {
     /// `idle` after the key's last record or update.
     pub fn timeout(mut self, idle: Duration) -> Self {
         self.timeout = Some(idle);
+        self
+    }
+
+    /// Says which version of the state this is, from 1 on: count it up when the type of the state changes.
+    ///
+    /// A program does not start on a checkpoint with states of an older version unless it says what becomes of them
+    /// ([`migrate_from`](StateSpec::migrate_from)), and never on one with states of a newer.
+    pub fn version(mut self, version: u32) -> Self {
+        self.migrations.set_version(version);
+        self
+    }
+
+    /// Says what becomes of a state that was saved as one of `version`, which were `Old`s. Each older version has its own
+    /// function, straight to this one. States are migrated when they are read at the start.
+    ///
+    /// # Errors
+    ///
+    /// `start` reports a version that is not below [`version`](StateSpec::version), or has two functions; and an `Old` that is
+    /// another type than the checkpoint has. A panic in `migrate` stops the start, and leaves the checkpoint as it is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use tidemill::{KeyState, StateSpec};
+    ///
+    /// #[derive(Clone, Serialize, Deserialize)]
+    /// struct Clicks {
+    ///     count: u64,
+    ///     tags: Vec<String>,
+    /// }
+    ///
+    /// let spec = StateSpec::function(|user: &String, _: Option<u64>, clicks: &mut KeyState<'_, Clicks>| {
+    ///     (user.clone(), clicks.get().map_or(0, |clicks| clicks.count))
+    /// });
+    /// // Version 1 kept the count alone.
+    /// let spec = spec.version(2).migrate_from(1, |count: u64| Clicks { count, tags: Vec::new() });
+    /// # let _ = spec;
+    /// ```
+    pub fn migrate_from<Old: Exchange>(
+        mut self,
+        version: u32,
+        migrate: impl Fn(Old) -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.migrations.add(version, move |old| Ok(migrate(old)));
+        self
+    }
+
+    /// As [`migrate_from`](StateSpec::migrate_from), with a function that can fail: then the program does not start, and the
+    /// checkpoint stays as it is.
+    pub fn try_migrate_from<Old: Exchange>(
+        mut self,
+        version: u32,
+        migrate: impl Fn(Old) -> Result<S> + Send + Sync + 'static,
+    ) -> Self {
+        self.migrations.add(version, migrate);
         self
     }
 }

@@ -5,7 +5,8 @@ use super::state_spec::Initial;
 use super::step::{Change, Taken};
 use crate::data::{Exchange, Key, Partitions};
 use crate::dataset::{Chunk, Dataset};
-use crate::state::Table;
+use crate::error::Result;
+use crate::state::{Migrations, Table};
 use crate::time::Time;
 
 /// What [`update_state_by_key_with`](crate::DStream::update_state_by_key_with) does: what Spark has overloads of
@@ -45,6 +46,7 @@ pub struct UpdateSpec<K, V, S> {
     pub(super) function: Function<K, V, S>,
     pub(super) initial: Initial<K, S>,
     pub(super) partitions: Option<Partitions>,
+    pub(super) migrations: Migrations<S>,
 }
 
 impl<K: Key, V: Exchange, S: Exchange> UpdateSpec<K, V, S> {
@@ -70,7 +72,7 @@ impl<K: Key, V: Exchange, S: Exchange> UpdateSpec<K, V, S> {
     }
 
     fn of(function: Function<K, V, S>) -> Self {
-        UpdateSpec { function, initial: Initial::None, partitions: None }
+        UpdateSpec { function, initial: Initial::None, partitions: None, migrations: Migrations::new() }
     }
 
     /// The states to begin with, for a program that has none from an earlier run: used in the first batch that the
@@ -89,6 +91,60 @@ impl<K: Key, V: Exchange, S: Exchange> UpdateSpec<K, V, S> {
     /// Into how many partitions keys and states go; by default as many as any shuffle.
     pub fn partitions(mut self, partitions: Partitions) -> Self {
         self.partitions = Some(partitions);
+        self
+    }
+
+    /// Says which version of the state this is, from 1 on: count it up when the type of the state changes.
+    ///
+    /// A program does not start on a checkpoint with states of an older version unless it says what becomes of them
+    /// ([`migrate_from`](UpdateSpec::migrate_from)), and never on one with states of a newer.
+    pub fn version(mut self, version: u32) -> Self {
+        self.migrations.set_version(version);
+        self
+    }
+
+    /// Says what becomes of a state that was saved as one of `version`, which were `Old`s. Each older version has its own
+    /// function, straight to this one. States are migrated when they are read at the start.
+    ///
+    /// # Errors
+    ///
+    /// `start` reports a version that is not below [`version`](UpdateSpec::version), or has two functions; and an `Old` that is
+    /// another type than the checkpoint has. A panic in `migrate` stops the start, and leaves the checkpoint as it is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    /// use tidemill::UpdateSpec;
+    ///
+    /// #[derive(Clone, Serialize, Deserialize)]
+    /// struct Clicks {
+    ///     count: u64,
+    ///     tags: Vec<String>,
+    /// }
+    ///
+    /// let spec = UpdateSpec::<String, u64, Clicks>::function(|_, clicks| clicks);
+    /// // Version 1 kept the count alone.
+    /// let spec = spec.version(2).migrate_from(1, |count: u64| Clicks { count, tags: Vec::new() });
+    /// # let _ = spec;
+    /// ```
+    pub fn migrate_from<Old: Exchange>(
+        mut self,
+        version: u32,
+        migrate: impl Fn(Old) -> S + Send + Sync + 'static,
+    ) -> Self {
+        self.migrations.add(version, move |old| Ok(migrate(old)));
+        self
+    }
+
+    /// As [`migrate_from`](UpdateSpec::migrate_from), with a function that can fail: then the program does not start, and the
+    /// checkpoint stays as it is.
+    pub fn try_migrate_from<Old: Exchange>(
+        mut self,
+        version: u32,
+        migrate: impl Fn(Old) -> Result<S> + Send + Sync + 'static,
+    ) -> Self {
+        self.migrations.add(version, migrate);
         self
     }
 }

@@ -81,11 +81,12 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         K: Key,
         V: Exchange,
     {
-        let UpdateSpec { function, initial, partitions } = spec;
+        let UpdateSpec { function, initial, partitions, migrations } = spec;
         let partitions = partitions.unwrap_or_else(|| self.runtime().default_partitions());
         self.check_partitions(partitions);
+        self.check_migrations(&migrations);
         let initial = initial.partitioned(partitions, self.runtime());
-        let stateful = Stateful::new(METHOD, Kept::new(METHOD, partitions, None), function, initial);
+        let stateful = Stateful::new(METHOD, Kept::new(METHOD, migrations, partitions, None), function, initial);
         stateful.will_be_read();
         self.attach(Update { parent: self.clone(), stateful, partitions, format: BatchFormat::pairs(partitions) })
     }

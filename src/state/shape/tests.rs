@@ -1,3 +1,5 @@
+#![allow(dead_code, reason = "only types count")]
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -18,23 +20,23 @@ struct Clicks {
 struct Nothing;
 
 #[derive(Deserialize)]
-struct Id(#[allow(dead_code, reason = "only its type counts")] u64);
+struct Id(u64);
 
 #[derive(Deserialize)]
-struct Wrapper<T>(#[allow(dead_code, reason = "only its type counts")] T, bool);
+struct Wrapper<T>(T, bool);
 
 #[derive(Deserialize)]
 enum Event {
     Closed,
-    Id(#[allow(dead_code, reason = "only its type counts")] Id),
-    Moved(#[allow(dead_code, reason = "only its type counts")] i32, i32),
+    Id(Id),
+    Moved(i32, i32),
     Named { _name: Option<String>, _inner: Option<Inner> },
 }
 
 #[derive(Deserialize)]
 enum Inner {
     A,
-    B(#[allow(dead_code, reason = "only its type counts")] Vec<Inner>),
+    B(Vec<Inner>),
 }
 
 #[derive(Deserialize)]
@@ -46,19 +48,19 @@ struct List {
 
 #[derive(Deserialize)]
 enum Sum {
-    Add(#[allow(dead_code, reason = "only its type counts")] Box<Sum>, Box<Sum>),
-    Negative(#[allow(dead_code, reason = "only its type counts")] Box<Sum>),
-    Number(#[allow(dead_code, reason = "only its type counts")] i64),
+    Add(Box<Sum>, Box<Sum>),
+    Negative(Box<Sum>),
+    Number(i64),
 }
 
 #[derive(Deserialize)]
 enum Endless {
-    Again(#[allow(dead_code, reason = "only its type counts")] Box<Endless>),
+    Again(Box<Endless>),
 }
 
 #[derive(Deserialize)]
 #[serde(transparent)]
-struct Tree(#[allow(dead_code, reason = "only its type counts")] Vec<Tree>);
+struct Tree(Vec<Tree>);
 
 #[derive(Deserialize)]
 #[serde(rename = "a \"b\"")]
@@ -67,6 +69,25 @@ struct Renamed {
     _c: u8,
     #[serde(skip)]
     _skipped: u64,
+}
+
+/// Takes four bytes.
+struct Raw;
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Raw, D::Error> {
+        struct Four;
+        impl Visitor<'_> for Four {
+            type Value = Raw;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("four bytes")
+            }
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Raw, E> {
+                if bytes.len() == 4 { Ok(Raw) } else { Err(E::custom("not four")) }
+            }
+        }
+        from.deserialize_bytes(Four)
+    }
 }
 
 /// Takes no text but one of a date.
@@ -111,7 +132,6 @@ struct MaybeNever {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Untagged {
-    #[allow(dead_code, reason = "only its type counts")]
     A(u8),
 }
 
@@ -144,7 +164,7 @@ fn shapes_are_readable_and_read_back() {
         (shape::<()>(), "()"),
         (shape::<i8>(), "i8"),
         (shape::<Box<[u8]>>(), "[u8]"),
-        (shape::<bytes::Bytes>(), "bytes"),
+        (shape::<Raw>(), "bytes"),
         (shape::<[u8; 16]>(), "[u8; 16]"),
         (shape::<(u8, u8)>(), "(u8, u8)"),
         (shape::<(Vec<u64>, VecDeque<u64>, HashSet<String>)>(), "([u64], [u64], [str])"),
