@@ -28,8 +28,6 @@ mod outputs;
 #[cfg(test)]
 mod outputs_fail;
 #[cfg(test)]
-mod recovery;
-#[cfg(test)]
 mod shapes;
 #[cfg(test)]
 mod spark_names;
