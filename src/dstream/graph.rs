@@ -239,6 +239,8 @@ pub(crate) struct DStreamGraph {
     inputs: Vec<InputNode>,
     /// The nodes that keep something from batch to batch, parents before children.
     durable: Vec<Arc<dyn AnyNode>>,
+    /// The nodes that are planned at each of their times, whoever asks for them.
+    always: Vec<Arc<dyn AnyNode>>,
     /// The nodes that a batch settles: those that keep something or save their batches, parents before children.
     settled: Arc<[Arc<dyn AnyNode>]>,
     planning: Arc<Planning>,
@@ -304,6 +306,7 @@ impl DStreamGraph {
             output_ids,
             inputs,
             settled: durable.clone().into(),
+            always: durable.clone(),
             durable,
             planning,
             runtime,
@@ -323,7 +326,7 @@ impl DStreamGraph {
             node.set_life(Life {
                 zero_time,
                 remember: needs.remember,
-                late: needs.late,
+                late: if needs.always { Duration::ZERO } else { needs.late },
                 keep: needs.keeps_records(&**node),
                 saves: needs.saves.then_some(*back),
                 checkpoint_interval: node
@@ -336,6 +339,8 @@ impl DStreamGraph {
         }
         let is_settled = |(node, needs): &(&Arc<dyn AnyNode>, &Needs)| needs.saves || node.durable().is_some();
         self.settled = self.nodes.iter().zip(&needs).filter(is_settled).map(|(node, _)| Arc::clone(node)).collect();
+        let is_always = |(_, needs): &(_, &Needs)| needs.always;
+        self.always = self.nodes.iter().zip(&needs).filter(is_always).map(|(node, _)| Arc::clone(node)).collect();
         let is_planned = |place: &usize| self.nodes[*place].parents().is_empty() && !needs[*place].saves;
         self.history = (0..self.nodes.len()).filter(is_planned).map(|place| back[place]).max().unwrap_or_default();
     }
@@ -395,7 +400,7 @@ impl DStreamGraph {
         let _turn = self.planning.enter();
         self.planning.begin(time);
         self.inputs.iter().try_for_each(|(_, node)| node.plan(time))?;
-        self.durable.iter().try_for_each(|node| node.plan(time))?;
+        self.always.iter().try_for_each(|node| node.plan(time))?;
         let mut jobs = Vec::new();
         for (number, output) in self.outputs.iter().enumerate() {
             jobs.extend(output.job(number, time)?);

@@ -24,6 +24,9 @@ pub(super) struct Needs {
     asked_by: Option<usize>,
     /// Whether remembered batches are saved with the checkpoint.
     pub(super) saves: bool,
+    /// Whether a batch is planned at each time, whoever asks for it: it depends on what is kept from batch to batch and
+    /// is gone with the next.
+    pub(super) always: bool,
     /// Whether batches that were done can be planned again after a restart.
     again: bool,
 }
@@ -53,23 +56,23 @@ pub(super) fn needs(graph: &DStreamGraph, remember: Duration) -> Vec<Needs> {
     for output in outputs {
         needs[places[&address(&output.edge().node)]].readers += 1;
     }
+    let changing = changing(graph);
     // Children come after their parents in the list: from the back, each is complete before its parents are told.
     for place in (0..nodes.len()).rev() {
         let (node, slide) = (&nodes[place], nodes[place].slide());
         needs[place].remember = needs[place].remember.max(slide).max(remember);
         needs[place].saves = graph.checkpoints.is_some() && is_worth_saving(&**node, &needs[place]);
-        // What keeps something is computed at each of its times.
-        let is_asked_always = node.durable().is_some();
-        needs[place].gap = if is_asked_always { slide } else { needs[place].gap.max(slide) };
-        let Needs { remember: own, late, gap, .. } = needs[place];
+        needs[place].always = node.durable().is_some() || needs[place].saves && changing[place];
+        needs[place].gap = if needs[place].always { slide } else { needs[place].gap.max(slide) };
+        let Needs { remember: own, late, gap, saves, always, .. } = needs[place];
         // What is saved, and what an operator keeps, is not made again: its parents are asked for what was not planned.
-        let again = match (node.durable(), needs[place].saves) {
-            (Some(_), _) => Duration::ZERO,
-            (None, true) => needs[place].after_restart.min(late),
-            (None, false) => needs[place].after_restart,
+        let again = match (always, saves) {
+            (true, _) => Duration::ZERO,
+            (false, true) => needs[place].after_restart.min(late),
+            (false, false) => needs[place].after_restart,
         };
         // A window that goes on from the one before takes the panes off that were in it.
-        let before = if is_asked_always { slide } else { Duration::ZERO };
+        let before = if node.durable().is_some() { slide } else { Duration::ZERO };
         for Edge { node, window, once } in nodes[place].parents() {
             let parent = &mut needs[places[&address(&node)]];
             parent.readers += 1;
@@ -94,6 +97,16 @@ pub(super) fn needs(graph: &DStreamGraph, remember: Duration) -> Vec<Needs> {
         needs[place].again = nodes[place].durable().is_none() && parents.iter().all(is_there);
     }
     needs
+}
+
+/// Which nodes keep something from batch to batch, or are made of it: they cannot be computed as of an earlier time.
+fn changing(graph: &DStreamGraph) -> Vec<bool> {
+    let mut changing: Vec<bool> = Vec::with_capacity(graph.nodes.len());
+    for node in &graph.nodes {
+        let is_made_of_it = node.parents().iter().any(|edge| changing[graph.places[&address(&edge.node)]]);
+        changing.push(is_made_of_it || node.durable().is_some());
+    }
+    changing
 }
 
 /// What nobody asks for after a restart need not be saved, unless the program asks for it and remembers it.

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::super::recovery::TakeBack;
 use super::*;
+use crate::dstream::StateSpec;
 use crate::input::{InputBatch, Source};
-use crate::state::{Chunk, ChunkKind};
+use crate::state::{Chunk, ChunkKind, KeyState};
 
 /// The batch at `n` seconds is what `batch` says of `n`, whenever it is asked for.
 struct Numbers(Option<SourceContext>, fn(i64) -> Option<Vec<i64>>);
@@ -59,6 +60,10 @@ enum Made {
     Reduced(usize, u32, u32),
     Inverse(usize, u32, u32, bool),
     Grouped(usize, u32, u32),
+    /// With a timeout, or keys that are removed.
+    MapWithState(usize, bool),
+    Snapshots(usize),
+    UpdateState(usize),
 }
 
 fn made() -> impl Strategy<Value = Made> {
@@ -70,6 +75,9 @@ fn made() -> impl Strategy<Value = Made> {
         window().prop_map(|(parent, window, slide)| Made::Reduced(parent, window, slide)),
         (window(), any::<bool>()).prop_map(|((p, window, slide), filter)| Made::Inverse(p, window, slide, filter)),
         window().prop_map(|(parent, window, slide)| Made::Grouped(parent, window, slide)),
+        (any::<usize>(), any::<bool>()).prop_map(|(parent, timeout)| Made::MapWithState(parent, timeout)),
+        any::<usize>().prop_map(Made::Snapshots),
+        any::<usize>().prop_map(Made::UpdateState),
     ]
 }
 
@@ -105,6 +113,24 @@ fn make(made: &Made, streams: &[DStream<i64>]) -> DStream<i64> {
             let sums = pairs.reduce_by_key_and_window_inverse(i64::wrapping_add, i64::wrapping_sub, window, slide);
             if filter { sums.filter_keys(|_, sum| *sum != 0).map(back) } else { sums.map(back) }
         }
+        Made::MapWithState(ref parent, timeout) => {
+            let stream = pick(parent);
+            let mapped =
+                stream.map(|n| (n % 7, n)).map_with_state(counting(timeout.then(|| 2 * stream.slide_duration())));
+            // What has to be said where a window reads it.
+            mapped.mapped().checkpoint(stream.slide_duration() * 2)
+        }
+        Made::Snapshots(ref parent) => {
+            let spec = counting(Some(2 * pick(parent).slide_duration()));
+            pick(parent).map(|n| (n % 7, n)).map_with_state(spec).state_snapshots().map(back)
+        }
+        Made::UpdateState(ref parent) => {
+            let update = |values: Vec<i64>, sum: Option<i64>| {
+                let sum = values.iter().fold(sum.unwrap_or(0), |sum, n| sum.wrapping_add(*n));
+                (values.is_empty() || sum % 5 != 0).then_some(sum)
+            };
+            pick(parent).map(|n| (n % 7, n)).update_state_by_key(update).map(back)
+        }
         Made::Grouped(ref parent, window, slide) => {
             let (window, slide) = span(pick(parent), window, slide);
             let groups = pick(parent).map(|n| (n % 3, n)).group_by_key_and_window(window, slide);
@@ -114,6 +140,24 @@ fn make(made: &Made, streams: &[DStream<i64>]) -> DStream<i64> {
                 key + values.iter().fold(0, |all: i64, n| all.wrapping_mul(31).wrapping_add(*n))
             })
         }
+    }
+}
+
+/// A running sum that is removed when it can be divided by five, and says so when it times out.
+fn counting(timeout: Option<Duration>) -> StateSpec<i64, i64, i64, i64> {
+    // The order of the values is that of the partitions: only what does not depend on it may show.
+    let spec = StateSpec::function(|key: &i64, value: Option<i64>, sum: &mut KeyState<'_, i64>| {
+        let Some(value) = value else { return -key - 7 * sum.get().copied().unwrap_or(0).rem_euclid(1000) };
+        let total = sum.get().copied().unwrap_or(0).wrapping_add(value);
+        match value.rem_euclid(5) {
+            0 if sum.exists() => sum.remove(),
+            _ => sum.update(total),
+        }
+        value
+    });
+    match timeout {
+        Some(timeout) => spec.timeout(timeout),
+        None => spec,
     }
 }
 
@@ -266,6 +310,10 @@ fn a_window_of_windows_goes_on_wherever_it_is_cut() {
         vec![Made::Grouped(0, 3, 2)],
         vec![Made::Map(0, true), Made::Window(1, 4, 1)],
         vec![Made::Inverse(0, 3, 1, false), Made::Map(1, false), Made::Window(2, 2, 3)],
+        vec![Made::MapWithState(0, true), Made::Window(1, 3, 2)],
+        vec![Made::Snapshots(0), Made::Window(1, 2, 3)],
+        vec![Made::UpdateState(0), Made::Reduced(1, 4, 2)],
+        vec![Made::UpdateState(0), Made::Inverse(1, 3, 1, true), Made::MapWithState(2, false)],
     ];
     for program in programs {
         for n in 1..LAST {
