@@ -4,6 +4,7 @@
 //! `guide/src/checkpoint-format.md` describes the files byte by byte.
 
 mod chunks;
+mod dump;
 mod entry;
 mod format;
 mod inspection;
@@ -23,7 +24,7 @@ use crate::error::{OnError, Result};
 use crate::time::Clock;
 
 pub(crate) use entry::{LoggedBatch, LoggedInput, Manifest, Role, SavedOperator, SavedSchema};
-pub use inspection::{InspectedBatch, InspectedInput, InspectedState, Inspection};
+pub use inspection::{Batch, Input, Inspection, Operator, OperatorKind, Output, Owner, State};
 pub(crate) use journal::{Journal, Ticket};
 pub(crate) use reader::Recovered;
 pub use settings::{Checkpoint, SyncPolicy};

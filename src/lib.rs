@@ -43,6 +43,7 @@
 //! | [`Source`], [`QueueSource`] | inputs of your own, records at hand |
 //! | [`testing`] | graphs on a manual clock: batches in, batches out |
 //! | [`Backpressure`], [`RateEstimator`] | inputs kept to what the program can process |
+//! | [`Checkpoint`], [`SyncPolicy`], [`checkpoint`] | where a program keeps what outlives it, and what is in there; [`Storage`] for other places |
 //! | [`Listener`], [`Event`] | what happens, batch by batch |
 //! | [`Accumulator`], [`Broadcast`] | totals that all tasks add to, values that all of them read |
 //! | [`Error`], [`ErrorKind`] | what failed, where and why |
@@ -63,7 +64,7 @@ mod backpressure;
 #[cfg(feature = "kafka")]
 mod brokers;
 #[allow(dead_code, unused_imports, reason = "the scheduler will use it")]
-mod checkpoint;
+pub mod checkpoint;
 mod codec;
 mod config;
 mod context;
@@ -88,7 +89,7 @@ pub mod testing;
 mod time;
 
 pub use backpressure::{Backpressure, BatchLoad, PidRateEstimator, PidSettings, RateEstimator, RateLimit, RatedInput};
-pub use checkpoint::{Checkpoint, InspectedBatch, InspectedInput, InspectedState, Inspection, SyncPolicy, Upgrade};
+pub use checkpoint::{Checkpoint, SyncPolicy, Upgrade};
 pub use context::{StreamingContext, StreamingContextBuilder};
 pub use data::{Data, Exchange, Key, Ordered, Partitions, TotalOrder};
 pub use dataset::{
@@ -140,6 +141,7 @@ mod guide {
         Outputs: "guide/src/outputs.md",
         Upgrades: "guide/src/upgrades.md",
         Testing: "guide/src/testing.md",
+        CheckpointFormat: "guide/src/checkpoint-format.md",
         ComingFromSpark: "guide/src/coming-from-spark.md",
     }
 }

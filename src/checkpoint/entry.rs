@@ -85,6 +85,15 @@ pub(super) struct Done {
     pub(super) group: Option<Group>,
 }
 
+/// What is kept for a fall-back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// The oldest batch that can be gone back to.
+    pub(super) oldest: Time,
+    /// The batches that are planned again then begin with this one.
+    pub(super) plans_from: Time,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     Manifest(Manifest),
@@ -105,8 +114,8 @@ pub(super) enum Entry {
         operator: OperatorId,
         up_to: Time,
     },
-    /// Plans before this batch were let go.
-    PlansFrom(Time),
+    /// What was needed only before was let go.
+    Kept(Kept),
 }
 
 impl Entry {
@@ -158,9 +167,10 @@ impl Entry {
                 put_u64(into, operator.to_u64());
                 put_time(into, *up_to);
             }
-            Entry::PlansFrom(time) => {
+            Entry::Kept(Kept { oldest, plans_from }) => {
                 into.push(7);
-                put_time(into, *time);
+                put_time(into, *oldest);
+                put_time(into, *plans_from);
             }
         }
     }
@@ -186,7 +196,7 @@ impl Entry {
             }
             5 => Entry::Dropped(fields.list(read_segment)?),
             6 => Entry::Forgotten { operator: fields.operator()?, up_to: fields.time()? },
-            7 => Entry::PlansFrom(fields.time()?),
+            7 => Entry::Kept(Kept { oldest: fields.time()?, plans_from: fields.time()? }),
             other => return Err(damaged(format!("an entry of the unknown kind {other}"))),
         })
     }

@@ -162,12 +162,12 @@ impl FrameHead {
 
 /// The checksum of the head of a frame: it covers where the frame is, so that none is taken for another.
 fn head_checksum(file: FileId, at: u64, length: u32, checksum: u32) -> u32 {
-    let mut covered = Vec::with_capacity(32);
-    put_u64(&mut covered, file.epoch);
-    put_u64(&mut covered, file.number);
-    put_u64(&mut covered, at);
-    put_u32(&mut covered, length);
-    put_u32(&mut covered, checksum);
+    let mut covered = [0; 32];
+    covered[..8].copy_from_slice(&file.epoch.to_le_bytes());
+    covered[8..16].copy_from_slice(&file.number.to_le_bytes());
+    covered[16..24].copy_from_slice(&at.to_le_bytes());
+    covered[24..28].copy_from_slice(&length.to_le_bytes());
+    covered[28..].copy_from_slice(&checksum.to_le_bytes());
     crc32fast::hash(&covered)
 }
 

@@ -18,6 +18,9 @@ use crate::time::{Clock, Time};
 
 /// What the thread that writes is told.
 pub(super) enum Command {
+    Forget {
+        operator: OperatorId,
+    },
     Begin {
         manifest: Manifest,
         reply: Sender<()>,
@@ -104,6 +107,11 @@ impl Journal {
         let (reply, answer) = bounded(1);
         self.tell(Command::Begin { manifest: manifest.clone(), reply });
         self.answer(&answer)
+    }
+
+    /// What an operator has kept is not restored any more. It is said before [`begin`](Journal::begin), which writes it.
+    pub(crate) fn forget(&self, operator: OperatorId) {
+        self.tell(Command::Forget { operator });
     }
 
     /// Writes the plan of a batch. Does not wait for it.

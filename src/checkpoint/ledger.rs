@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::chunks::ChunkInfo;
-use super::entry::{Done, Entry, LoggedBatch, LoggedInput, Manifest};
+use super::entry::{Done, Entry, Kept, LoggedBatch, LoggedInput, Manifest};
 use super::format::FileId;
 use crate::id::OperatorId;
 use crate::state::ChunkKind;
@@ -35,8 +35,8 @@ pub(super) struct Ledger {
     pub(super) plans: BTreeMap<Time, PlannedBatch>,
     pub(super) done: BTreeMap<Time, Done>,
     pub(super) forgotten: BTreeMap<OperatorId, Time>,
-    /// Plans of batches before this one were let go.
-    pub(super) plans_from: Option<Time>,
+    /// What there is for a fall-back; `None` if nothing was let go yet.
+    pub(super) kept: Option<Kept>,
     pub(super) segments: BTreeMap<FileId, Segment>,
     pub(super) spans: BTreeMap<(OperatorId, Class), Span>,
 }
@@ -93,21 +93,15 @@ impl Span {
     }
 }
 
-/// What is needed from which batch on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Needed {
-    /// The oldest batch that can be gone back to.
-    oldest: Time,
-    plans_from: Time,
-}
-
 impl Ledger {
     pub(super) fn apply(&mut self, entry: Entry) {
         match entry {
             Entry::Manifest(manifest) => self.manifest = Some(manifest),
             Entry::Planned { time, inputs } => self.plans.entry(time).or_default().inputs = inputs,
             Entry::OutputEnded { time, operator, failure } => {
-                self.plans.entry(time).or_default().outputs.insert(operator, failure);
+                if let Some(planned) = self.plans.get_mut(&time) {
+                    planned.outputs.insert(operator, failure);
+                }
             }
             Entry::Done(done) => {
                 if let Some(group) = done.group {
@@ -128,7 +122,7 @@ impl Ledger {
             Entry::Forgotten { operator, up_to } => {
                 self.forgotten.insert(operator, up_to);
             }
-            Entry::PlansFrom(time) => self.plans_from = Some(time),
+            Entry::Kept(kept) => self.kept = Some(kept),
         }
     }
 
@@ -176,6 +170,14 @@ impl Ledger {
         self.done.retain(|done, _| Some(*done) <= time);
     }
 
+    /// What an operator has kept so far is not restored any more.
+    pub(super) fn forget(&mut self, operator: OperatorId) {
+        if let Some(up_to) = self.done_up_to() {
+            self.forgotten.insert(operator, up_to);
+        }
+        self.spans.retain(|(of, _), _| *of != operator);
+    }
+
     /// What operators that are not part of the program any more have kept is not needed for ever.
     pub(super) fn keep_spans_of(&mut self, manifest: &Manifest) {
         self.spans.retain(|(operator, _), _| manifest.operators.iter().any(|saved| saved.id == *operator));
@@ -185,7 +187,7 @@ impl Ledger {
     ///
     /// The batches that can be gone back to are chosen so that they have no chunk of state in common: damage of one leaves
     /// the others.
-    fn needed(&self, generations: usize) -> Option<Needed> {
+    fn needed(&self, generations: usize) -> Option<Kept> {
         let mut oldest = self.done_up_to()?;
         for _ in 0..generations {
             let states = self.spans.iter().filter(|((_, class), _)| *class == Class::State);
@@ -197,13 +199,13 @@ impl Ledger {
                 None => break,
             }
         }
-        Some(Needed { oldest, plans_from: self.done.get(&oldest)?.plans_from })
+        Some(Kept { oldest, plans_from: self.done.get(&oldest)?.plans_from })
     }
 
     /// Forgets what is needless, and returns the segments of the state log that are; they are still known, until they
     /// are dropped.
     pub(super) fn prune(&mut self, generations: usize) -> Vec<FileId> {
-        let Some(Needed { oldest, plans_from }) = self.needed(generations) else { return Vec::new() };
+        let Some(kept @ Kept { oldest, plans_from }) = self.needed(generations) else { return Vec::new() };
         self.spans.values_mut().for_each(|span| span.forget_before(oldest));
         let is_needed = |(of, last): (&(OperatorId, Class), &Time)| {
             let span = self.spans.get(of);
@@ -215,12 +217,17 @@ impl Ledger {
             .filter(|(_, segment)| !segment.last.iter().any(is_needed))
             .map(|(segment, _)| *segment)
             .collect();
+        let spans = &self.spans;
+        self.forgotten.retain(|operator, up_to| {
+            let since = |class| spans.get(&(*operator, class)).and_then(|span| span.since(oldest));
+            ![Class::State, Class::Batch].into_iter().filter_map(since).any(|since| since > *up_to)
+        });
         let has_failed = |planned: &PlannedBatch| planned.outputs.values().any(Option::is_some);
         let plans = self.plans.len();
         let done = &self.done;
         self.plans.retain(|time, planned| *time >= plans_from || !done.contains_key(time) || has_failed(planned));
-        if self.plans.len() < plans {
-            self.plans_from = self.plans_from.max(Some(plans_from));
+        if self.plans.len() < plans || !dead.is_empty() {
+            self.kept = Some(kept);
         }
         let plans = &self.plans;
         self.done.retain(|time, done| *time >= oldest || plans.contains_key(time) || done.group.is_some());
@@ -230,7 +237,7 @@ impl Ledger {
     /// The entries that make a ledger like this one.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let mut entries: Vec<Entry> = self.manifest.clone().map(Entry::Manifest).into_iter().collect();
-        entries.extend(self.plans_from.map(Entry::PlansFrom));
+        entries.extend(self.kept.map(Entry::Kept));
         entries.extend(self.forgotten.iter().map(|(&operator, &up_to)| Entry::Forgotten { operator, up_to }));
         for (time, planned) in &self.plans {
             entries.push(Entry::Planned { time: *time, inputs: planned.inputs.clone() });

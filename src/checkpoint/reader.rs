@@ -16,8 +16,11 @@ use crate::state::{Chunk, ChunkKind};
 use crate::storage::Storage;
 use crate::time::Time;
 
-/// As much of a file is read at once.
+/// As much of a file is read at once to check it.
 const READ_BYTES: u64 = 1024 * 1024;
+
+/// As much of a file is read at once to see what is in it.
+const LOOK_BYTES: u64 = 16 * 1024;
 
 /// What a checkpoint holds.
 #[derive(Debug)]
@@ -34,6 +37,7 @@ pub(super) struct Found {
 struct Place {
     info: ChunkInfo,
     segment: FileId,
+    frame: FrameHead,
     /// What is wrong with it.
     damage: Option<String>,
 }
@@ -42,6 +46,17 @@ impl Found {
     /// What the log says, for its next owner.
     pub(super) fn ledger(&self) -> Ledger {
         self.ledger.clone()
+    }
+
+    pub(super) fn reports(&self) -> &[String] {
+        &self.reports
+    }
+
+    /// The chunks of an operator that a restart reads, in the order of time.
+    pub(super) fn chunks_of(&self, operator: OperatorId) -> Vec<ChunkInfo> {
+        let Some(time) = self.ledger.done_up_to() else { return Vec::new() };
+        let classes = [Class::Batch, Class::State].into_iter();
+        classes.flat_map(|class| self.needed((operator, class), time)).map(|place| place.info).collect()
     }
 
     /// The chunks that are needed to restore what an operator kept after the batch at `time`, in the order of time.
@@ -91,30 +106,46 @@ impl Found {
         operators.find(|saved| saved.id == operator).map_or_else(|| operator.to_string(), |saved| saved.name.clone())
     }
 
-    /// Whether the batches after `time` can run again from their plans.
-    fn has_plans_after(&self, time: Option<Time>) -> bool {
+    /// Whether all is kept that it takes to go back to the batch at `time`, but for what is damaged.
+    fn is_kept(&self, time: Option<Time>) -> bool {
         let ledger = &self.ledger;
         let after = time.map_or(Bound::Unbounded, Bound::Excluded);
         let has_all = ledger.done.range((after, Bound::Unbounded)).all(|(time, _)| ledger.plans.contains_key(time));
-        let from = time.and_then(|time| ledger.done.get(&time)).map(|done| done.plans_from);
-        has_all && ledger.plans_from.is_none_or(|kept| from.is_some_and(|from| from >= kept))
+        has_all && ledger.kept.is_none_or(|kept| time >= Some(kept.oldest))
+    }
+
+    /// Reads the bytes of chunks and marks those that are damaged: of those that are needed to restore what was kept after
+    /// a batch, or of all.
+    fn check(&mut self, storage: &dyn Storage, time: Option<Time>) -> Result<()> {
+        let needed: Option<BTreeSet<(FileId, u64)>> = time.map(|time| {
+            let classes = self.classes().into_iter();
+            classes.flat_map(|of| self.needed(of, time)).map(|place| (place.segment, place.info.at)).collect()
+        });
+        for places in self.places.chunk_by_mut(|a, b| a.segment == b.segment) {
+            let name = places[0].segment.name();
+            let end = places.last().map_or(0, |last| last.info.at + last.frame.frame_length());
+            let mut window = Window { storage, name: &name, start: 0, bytes: Vec::new(), end, ahead: READ_BYTES };
+            for place in places {
+                let is_needed = needed.as_ref().is_none_or(|needed| needed.contains(&(place.segment, place.info.at)));
+                if is_needed && !window.check(place.info.at + FRAME_HEAD, place.frame)? {
+                    place.damage = Some(format!("{name} at byte {}: damaged", place.info.at));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Goes back to the newest batch whose state is whole.
-    fn fall_back(&mut self) -> Result<()> {
+    fn fall_back(&mut self, storage: &dyn Storage) -> Result<()> {
         let Some(newest) = self.ledger.done_up_to() else { return Ok(()) };
-        let Some(damage) = self.damage_at(newest) else {
-            let unneeded = self.places.iter().filter_map(|place| place.damage.as_ref());
-            for damage in unneeded.chain(self.broken.iter().map(|(_, damage)| damage)) {
-                self.reports.push(format!("{damage}: it was not needed"));
-            }
-            return Ok(());
-        };
+        self.check(storage, Some(newest))?;
+        let Some(damage) = self.damage_at(newest) else { return Ok(()) };
+        self.check(storage, None)?;
         let earlier = self.ledger.done.range(..newest).rev().map(|(time, _)| Some(*time));
         let from_nothing = self.ledger.forgotten.is_empty().then_some(None);
         let good = earlier
             .chain(from_nothing)
-            .find(|time| self.has_plans_after(*time) && time.is_none_or(|time| self.damage_at(time).is_none()));
+            .find(|time| self.is_kept(*time) && time.is_none_or(|time| self.damage_at(time).is_none()));
         let Some(good) = good else {
             let message = format!(
                 "{damage}; no older state that is whole is left with the plans of the batches after it: put the file back \
@@ -158,7 +189,7 @@ pub(super) fn read(storage: &Arc<dyn Storage>, start_from_last_good: bool) -> Re
     }
     let forgotten = &found.ledger.forgotten;
     found.places.retain(|place| forgotten.get(&place.info.operator).is_none_or(|up_to| place.info.time > *up_to));
-    found.fall_back()?;
+    found.fall_back(storage)?;
     found.note_chunks();
     for report in &found.reports {
         tracing::error!("checkpoint {}: {report}", storage.place());
@@ -262,7 +293,7 @@ fn scan(storage: &dyn Storage, time: Time, group: Group, places: &mut Vec<Place>
     let Group { segment, at: begin, length } = group;
     let name = segment.name();
     let end = begin.saturating_add(length);
-    let mut window = Window { storage, name: &name, start: 0, bytes: Vec::new(), end };
+    let mut window = Window { storage, name: &name, start: 0, bytes: Vec::new(), end, ahead: LOOK_BYTES };
     if begin == FILE_HEAD {
         match window.get(0, FILE_HEAD)? {
             Some(head) if segment.check_head(head).is_ok() => {}
@@ -280,9 +311,7 @@ fn scan(storage: &dyn Storage, time: Time, group: Group, places: &mut Vec<Place>
         if info.time != time || next > end {
             return Ok(Some(format!("{name} at byte {at}: a chunk of batch {} does not belong here", info.time)));
         }
-        let is_whole = window.check(info.at + FRAME_HEAD, frame)?;
-        let damage = (!is_whole).then(|| format!("{name} at byte {}: damaged", info.at));
-        places.push(Place { info, segment, damage });
+        places.push(Place { info, segment, frame, damage: None });
         at = next;
     }
     Ok(None)
@@ -296,6 +325,8 @@ struct Window<'s> {
     bytes: Vec<u8>,
     /// Nobody asks for what is behind it.
     end: u64,
+    /// How much is read at once.
+    ahead: u64,
 }
 
 impl Window<'_> {
@@ -303,7 +334,7 @@ impl Window<'_> {
     fn get(&mut self, at: u64, length: u64) -> Result<Option<&[u8]>> {
         let is_in = at >= self.start && at + length <= self.start + self.bytes.len() as u64;
         if !is_in {
-            let until = (at + length).max((at + READ_BYTES).min(self.end));
+            let until = (at + length).max((at + self.ahead).min(self.end));
             self.bytes = match self.storage.read(self.name, at..until) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
                 bytes => bytes.map_err(|e| unreadable(&e).within(self.name))?,
@@ -327,14 +358,6 @@ impl Window<'_> {
         }
         Ok(frame.has_checksum(hasher.finalize()))
     }
-}
-
-/// How much there is of an operator's state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct SavedState {
-    pub(super) partitions: usize,
-    pub(super) keys: u64,
-    pub(super) bytes: u64,
 }
 
 /// What a checkpoint holds, to be handed to those who kept it.
@@ -370,21 +393,6 @@ impl Recovered {
     /// The newest batch that with all before it is done and whose state can be restored; the zero time if there is none.
     pub(crate) fn done_up_to(&self) -> Time {
         self.found.ledger.done_up_to().unwrap_or(self.manifest.zero_time)
-    }
-
-    /// What there is of an operator's state.
-    pub(super) fn saved(&self, operator: OperatorId) -> SavedState {
-        let mut saved = SavedState::default();
-        let Some(time) = self.found.ledger.done_up_to() else { return saved };
-        let needed = self.found.needed((operator, Class::State), time);
-        saved.bytes = needed.iter().map(|place| place.info.length).sum();
-        if let Some(last) = needed.last() {
-            saved.partitions = last.info.partitions as usize;
-            let of_layout = needed.iter().filter(|place| place.info.partitions == last.info.partitions);
-            let keys: BTreeMap<u32, u64> = of_layout.map(|place| (place.info.partition, place.info.keys)).collect();
-            saved.keys = keys.values().sum();
-        }
-        saved
     }
 
     /// What was damaged, and what was done about it.

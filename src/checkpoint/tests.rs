@@ -1,5 +1,11 @@
 //! A checkpoint as its users see it.
 
+mod damage;
+mod format;
+mod memory;
+mod outage;
+mod ownership;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -144,4 +150,35 @@ fn what_is_written_comes_back() {
     let recovered = recovered.unwrap();
     assert_eq!(recovered.batches(), batches);
     assert_eq!(restored(&recovered), chunks);
+}
+
+#[test]
+fn a_checkpoint_is_inspected_beside_its_owner() {
+    let directory = TempDir::new().unwrap();
+    assert!(Checkpoint::new(directory.path()).inspect().unwrap().is_none());
+    let (journal, _) = open_in(directory.path());
+    journal.begin(&manifest()).unwrap();
+    run(&journal, 1, vec![chunk(0, 2, 1, "a"), chunk(1, 2, 1, "bc")]);
+    journal.wait(&journal.planned(&planned(2))).unwrap();
+    let found = Checkpoint::new(directory.path()).inspect().unwrap().unwrap();
+    assert_eq!(
+        (&found.app[..], found.batch_interval, found.done_up_to),
+        ("clicks", Duration::from_secs(1), Some(at(1)))
+    );
+    let [owner] = &found.owners[..] else { panic!("one owner") };
+    assert_eq!((owner.epoch, owner.pid, owner.is_alive), (1, std::process::id(), Some(true)));
+    let names: Vec<_> = found.operators.iter().map(|operator| (&operator.name[..], operator.kind)).collect();
+    let kinds = [OperatorKind::Input, OperatorKind::State, OperatorKind::Output];
+    assert_eq!(names, ["queue", "counts", "foreach_batch"].into_iter().zip(kinds).collect::<Vec<_>>());
+    let state = found.operators[1].state.as_ref().unwrap();
+    assert_eq!((state.version, state.partitions, state.keys, state.bytes), (3, 2, 2, 3));
+    assert_eq!(state.last_saved, Some(at(1)));
+    let [first, second] = &found.batches[..] else { panic!("two batches") };
+    assert!(first.is_done && !second.is_done && second.outputs.is_empty());
+    assert_eq!((&first.inputs[0].name[..], &first.inputs[0].description[..]), ("queue", "records of 1"));
+    assert_eq!((&first.outputs[0].name[..], first.outputs[0].failure.as_deref()), ("foreach_batch", None));
+    journal.check_owner().unwrap();
+    drop(journal);
+    let found = Checkpoint::new(directory.path()).inspect().unwrap().unwrap();
+    assert_eq!(found.owners[0].is_alive, Some(false));
 }

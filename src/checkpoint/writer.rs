@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -41,8 +41,11 @@ pub(super) struct Writer {
     given_up: Receiver<Infallible>,
     backlog: Arc<Backlog>,
     ledger: Ledger,
-    log: Option<Tail>,
-    state: Tail,
+    log: Option<LogEnd>,
+    /// The segment of the state log that is written, and how long it is.
+    state: (FileId, u64),
+    /// What of the state log has to be synced.
+    dirty: BTreeSet<FileId>,
     /// The versions of the schemas that chunks are saved under.
     versions: BTreeMap<OperatorId, u32>,
     heart: Heart,
@@ -52,12 +55,12 @@ pub(super) struct Writer {
     done_since_prune: usize,
 }
 
-/// The end of a log.
+/// The end of the batch log.
 #[derive(Clone, Copy, Debug)]
-struct Tail {
+struct LogEnd {
     file: FileId,
     length: u64,
-    /// What outlives a power cut.
+    /// What of it outlives a power cut.
     synced: u64,
     /// How long the file was when it was made.
     began: u64,
@@ -89,7 +92,7 @@ impl Writer {
         given_up: Receiver<Infallible>,
         backlog: Arc<Backlog>,
     ) -> Result<Self> {
-        let state = Tail { file: FileId::state(owner.epoch, 0), length: 0, synced: 0, began: 0 };
+        let state = (FileId::state(owner.epoch, 0), 0);
         let mut writer = Writer {
             settings: settings.clone(),
             storage: Arc::clone(&settings.storage),
@@ -100,6 +103,7 @@ impl Writer {
             ledger,
             log: None,
             state,
+            dirty: BTreeSet::new(),
             versions: BTreeMap::new(),
             heart: Heart::default(),
             next_beat: clock.now(),
@@ -166,6 +170,7 @@ impl Writer {
                 self.begin(manifest)?;
                 commit.replies.push(reply);
             }
+            Command::Forget { operator } => self.ledger.forget(operator),
             Command::Planned { time, inputs, reply } => {
                 commit.entries.push(Entry::Planned { time, inputs });
                 commit.replies.push(reply);
@@ -188,18 +193,15 @@ impl Writer {
 
     /// Puts the chunks of a batch at the end of the state log.
     fn add_group(&mut self, time: Time, chunks: &[crate::state::StateChunk], commit: &mut Commit) -> Result<Group> {
-        if self.state.length >= self.settings.state_segment_bytes {
-            let file = FileId { number: self.state.file.number + 1, ..self.state.file };
-            self.state = Tail { file, length: 0, synced: 0, began: 0 };
+        let (mut segment, mut at) = self.state;
+        if at >= self.settings.state_segment_bytes {
+            (segment, at) = (FileId { number: segment.number + 1, ..segment }, 0);
         }
-        let segment = self.state.file;
         let is_same = commit.state.last().is_some_and(|(file, _, _)| *file == segment);
         if !is_same {
-            commit.state.push((segment, self.state.length, Vec::new()));
+            commit.state.push((segment, at, Vec::new()));
         }
         let Some((_, _, bytes)) = commit.state.last_mut() else { unreachable!("one was pushed") };
-        let begin = bytes.len();
-        let mut at = self.state.length;
         if at == 0 {
             bytes.extend(segment.head());
             at = FILE_HEAD;
@@ -213,7 +215,7 @@ impl Writer {
             at += (bytes.len() - before) as u64;
         }
         group.length = at - group.at;
-        self.state.length += (bytes.len() - begin) as u64;
+        self.state = (segment, at);
         self.ledger.note_chunks(segment, time, &infos);
         Ok(group)
     }
@@ -240,23 +242,19 @@ impl Writer {
 
     /// Appends entries to the batch log, as one frame.
     fn log(&mut self, entries: Vec<Entry>) -> Result<()> {
-        let Some(mut log) = self.log else {
+        let Some(log) = self.log else {
             return Err(Error::new(ErrorKind::Internal, "a batch was written before the journal has begun"));
         };
         let mut frame = Vec::new();
         put_frame(log.file, log.length, &record(self.synced_for_record(log), &entries), &mut frame)?;
         self.append(log.file, log.length, &frame)?;
-        log.length += frame.len() as u64;
-        if self.settings.sync == SyncPolicy::EveryBatch {
-            log.synced = log.length;
-        }
-        self.log = Some(log);
+        self.log = Some(LogEnd { length: log.length + frame.len() as u64, ..log });
         entries.into_iter().for_each(|entry| self.ledger.apply(entry));
         Ok(())
     }
 
     /// Up to where a frame says that the log is whole: damage before that is damage, and damage behind it a power cut.
-    fn synced_for_record(&self, log: Tail) -> u64 {
+    fn synced_for_record(&self, log: LogEnd) -> u64 {
         match self.settings.sync {
             SyncPolicy::Every(_) => log.synced,
             SyncPolicy::EveryBatch | SyncPolicy::Never => log.length,
@@ -270,6 +268,9 @@ impl Writer {
             storage.append(&name, at, bytes)?;
             if sync { storage.sync(&name) } else { Ok(()) }
         })?;
+        if !sync && file.kind == FileKind::State {
+            self.dirty.insert(file);
+        }
         if let SyncPolicy::Every(interval) = self.settings.sync {
             self.next_sync.get_or_insert(self.clock.now() + interval);
         }
@@ -282,16 +283,14 @@ impl Writer {
         if self.settings.sync == SyncPolicy::EveryBatch {
             return Ok(());
         }
-        if self.state.length > self.state.synced {
-            let name = self.state.file.name();
+        for segment in std::mem::take(&mut self.dirty) {
+            let name = segment.name();
             self.persist(&name, |storage| storage.sync(&name))?;
-            self.state.synced = self.state.length;
         }
-        if let Some(mut log) = self.log {
+        if let Some(log) = self.log {
             let name = log.file.name();
             self.persist(&name, |storage| storage.sync(&name))?;
-            log.synced = log.length;
-            self.log = Some(log);
+            self.log = Some(LogEnd { synced: log.length, ..log });
         }
         Ok(())
     }
@@ -343,6 +342,9 @@ impl Writer {
 
     /// Writes all that the log has to hold to a new segment.
     fn roll(&mut self) -> Result<()> {
+        if self.next_sync.is_some() {
+            self.sync_all()?;
+        }
         let number = self.log.map_or(0, |log| log.file.number + 1);
         let file = FileId::batches(self.owner.epoch, number);
         let bytes = file.whole(&record(0, &self.ledger.entries()))?;
@@ -350,7 +352,7 @@ impl Writer {
         let name = file.name();
         self.persist(&name, |storage| storage.write_atomically(&name, &bytes, durable))?;
         let length = bytes.len() as u64;
-        self.log = Some(Tail { file, length, synced: length, began: length });
+        self.log = Some(LogEnd { file, length, synced: length, began: length });
         self.heart.segment = Some(number);
         let (alive, heart) = (FileId::alive(self.owner.epoch).name(), self.heart.bytes(self.owner.epoch)?);
         self.persist(&alive, |storage| storage.write_atomically(&alive, &heart, durable))?;
@@ -362,10 +364,11 @@ impl Writer {
         if self.done_since_prune >= PRUNE_EVERY.max(self.ledger.done.len() / 8) {
             self.done_since_prune = 0;
             let mut dead = self.ledger.prune(self.settings.generations);
-            dead.retain(|segment| *segment != self.state.file);
+            dead.retain(|segment| *segment != self.state.0);
             if !dead.is_empty() {
                 // What is gone is never looked for: that it goes is on the disk before it does.
-                self.log(vec![Entry::Dropped(dead.clone())])?;
+                let kept = self.ledger.kept.map(Entry::Kept);
+                self.log(kept.into_iter().chain([Entry::Dropped(dead.clone())]).collect())?;
                 self.remove(dead)?;
             }
         }
@@ -376,7 +379,7 @@ impl Writer {
     }
 
     /// Removes all segments of batch logs but the newest and the one before.
-    fn remove_old_logs(&self) -> Result<()> {
+    fn remove_old_logs(&mut self) -> Result<()> {
         let mut logs: Vec<FileId> = self.files(FileKind::Batches)?;
         logs.sort_unstable();
         logs.truncate(logs.len().saturating_sub(2));
@@ -384,7 +387,7 @@ impl Writer {
     }
 
     /// Removes what predecessors have left.
-    fn remove_orphans(&self) -> Result<()> {
+    fn remove_orphans(&mut self) -> Result<()> {
         let mut orphans = self.files(FileKind::State)?;
         orphans.retain(|file| !self.ledger.segments.contains_key(file));
         let is_forgotten = |file: &FileId| file.epoch + REMEMBERED_EPOCHS <= self.owner.epoch;
@@ -402,8 +405,9 @@ impl Writer {
         Ok(files.into_iter().map(|(file, _)| file).filter(|file| file.kind == kind).collect())
     }
 
-    fn remove(&self, files: Vec<FileId>) -> Result<()> {
+    fn remove(&mut self, files: Vec<FileId>) -> Result<()> {
         for file in files {
+            self.dirty.remove(&file);
             let name = file.name();
             self.persist(&name, |storage| storage.remove(&name))?;
         }

@@ -2,7 +2,7 @@ use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::lock::{is_locked, try_lock};
 use super::{Storage, StorageClaim, hidden, sync_directory};
@@ -31,6 +31,24 @@ impl LocalDirectory {
             file.sync_all()?;
         }
         Ok((draft, file))
+    }
+
+    /// Removes what processes that died have left. One that lives and does not have the claim may find that its draft is
+    /// gone: it has lost anyway.
+    fn remove_drafts(&self) -> io::Result<()> {
+        for (name, _) in self.list()? {
+            if name.starts_with('.') && name.ends_with(".tmp") {
+                self.remove_file(&self.file(&name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
     }
 }
 
@@ -79,12 +97,14 @@ impl Storage for LocalDirectory {
         let (draft, file) = self.write_draft(name, content, true)?;
         try_lock(&file)?;
         let linked = fs::hard_link(&draft, self.file(name));
-        fs::remove_file(&draft)?;
+        self.remove_file(&draft)?;
         match linked {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+            // Whoever has it removes the drafts of the others.
+            Err(e) if matches!(e.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => return Ok(None),
             linked => linked?,
         }
         sync_directory(&self.0)?;
+        self.remove_drafts()?;
         Ok(Some(StorageClaim::new(file)))
     }
 
@@ -97,9 +117,7 @@ impl Storage for LocalDirectory {
         let mut file = match OpenOptions::new().write(true).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && at == 0 => {
                 fs::create_dir_all(&self.0)?;
-                let file = File::create(&path)?;
-                sync_directory(&self.0)?;
-                file
+                File::create(&path)?
             }
             file => file?,
         };
@@ -112,7 +130,8 @@ impl Storage for LocalDirectory {
             file.set_len(at)?;
         }
         file.seek(SeekFrom::Start(at))?;
-        file.write_all(bytes)
+        file.write_all(bytes)?;
+        if at == 0 { sync_directory(&self.0) } else { Ok(()) }
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
@@ -127,9 +146,6 @@ impl Storage for LocalDirectory {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        match fs::remove_file(self.file(name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        }
+        self.remove_file(&self.file(name))
     }
 }

@@ -279,7 +279,10 @@ fn a_checkpoint_knows_operators_by_names_that_tell_them_apart() {
     let sums = OperatorId::of_name("sums", 0);
     assert!(operators.contains(&("sums".to_string(), sums)), "{operators:?}");
     for method in ["queue", "reduce_by_key_and_window_inverse", "print"] {
-        assert!(operators.iter().any(|(name, id)| *name == recovery::unnamed(method, *id)), "{method} in {operators:?}");
+        assert!(
+            operators.iter().any(|(name, id)| *name == recovery::unnamed(method, *id)),
+            "{method} in {operators:?}"
+        );
     }
     let names: BTreeSet<&String> = operators.iter().map(|(name, _)| name).collect();
     assert_eq!(names.len(), operators.len(), "{operators:?}");

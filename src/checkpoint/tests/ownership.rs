@@ -1,0 +1,154 @@
+use super::memory::Memory;
+use super::*;
+use crate::checkpoint::format::{FRAME_HEAD, FileId, put_frame, put_time, put_u64};
+
+const LEASE: Duration = Duration::from_secs(10);
+
+fn open_on(settings: &Checkpoint, hands: &ManualClock) -> Result<(Journal, Option<Recovered>)> {
+    open(settings, "clicks", &Clock::manual(hands), &(Arc::new(|_| ()) as OnError))
+}
+
+/// Opens as a standby, on a clock that runs on until that is done.
+fn take_over(settings: &Checkpoint, before: impl FnOnce(&ManualClock)) -> (Journal, Option<Recovered>, Time) {
+    let hands = ManualClock::new();
+    std::thread::scope(|scope| {
+        let opening = scope.spawn(|| open_on(settings, &hands).unwrap());
+        while hands.alarms().is_empty() {
+            std::thread::yield_now();
+        }
+        before(&hands);
+        while !opening.is_finished() {
+            hands.advance(Duration::from_millis(100));
+            std::thread::yield_now();
+        }
+        let (journal, recovered) = opening.join().unwrap();
+        (journal, recovered, hands.now())
+    })
+}
+
+#[test]
+fn a_second_process_is_refused_and_told_by_whom() {
+    let directory = TempDir::new().unwrap();
+    let (journal, _) = open_in(directory.path());
+    let error = open_with(&Checkpoint::new(directory.path())).unwrap_err();
+    assert_eq!(error.kind(), crate::error::ErrorKind::Checkpoint);
+    let error = error.to_string();
+    let who = format!("process {} on ", std::process::id());
+    for part in [directory.path().to_str().unwrap(), &who, "\"clicks\"", "since 0 ms", "Checkpoint::standby"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+    drop(journal);
+    open_with(&Checkpoint::new(directory.path())).unwrap();
+}
+
+#[test]
+fn a_standby_takes_over_from_one_that_ends() {
+    let directory = TempDir::new().unwrap();
+    let (journal, _) = open_in(directory.path());
+    journal.begin(&manifest()).unwrap();
+    let settings = Checkpoint::new(directory.path()).standby(Duration::from_secs(1_000_000));
+    let (_, recovered, _) = take_over(&settings, |_| {
+        run(&journal, 1, vec![chunk(0, 1, 1, "a")]);
+        journal.close(&never::<()>()).unwrap();
+    });
+    assert_eq!(recovered.unwrap().done_up_to(), at(1));
+}
+
+#[test]
+fn a_standby_takes_over_from_one_whose_heart_stands_still_and_the_old_one_is_fenced() {
+    let memory = Memory::default();
+    // Its clock does not go on, and so its heart does not beat.
+    let (old, _) = open_with(&Checkpoint::on(memory.clone())).unwrap();
+    old.begin(&manifest()).unwrap();
+    run(&old, 1, vec![chunk(0, 1, 1, "a")]);
+    let (new, recovered, waited) = take_over(&Checkpoint::on(memory.clone()).standby(LEASE), |_| ());
+    assert!(waited >= Time::ZERO + LEASE, "{waited}");
+    assert_eq!(recovered.unwrap().done_up_to(), at(1));
+
+    let error = old.check_owner().unwrap_err().to_string();
+    assert!(error.contains("fenced by process") && error.contains("epoch 2"), "{error}");
+    let error = old.wait(&old.planned(&planned(2))).unwrap_err().to_string();
+    assert!(error.contains("fenced by process"), "{error}");
+    assert!(old.settled(at(1), Vec::new(), at(1), Box::new(|| ())).is_err());
+
+    new.check_owner().unwrap();
+    new.begin(&manifest()).unwrap();
+    run(&new, 2, vec![chunk(0, 1, 1, "b")]);
+
+    // What the old one still has under way when it is fenced is not seen.
+    let log = FileId::batches(1, 0);
+    memory.change(|files| {
+        let bytes = files.get_mut(&log.name()).unwrap();
+        let (mut body, end) = (Vec::new(), bytes.len() as u64);
+        put_u64(&mut body, end);
+        body.push(4);
+        put_time(&mut body, at(9));
+        put_time(&mut body, at(9));
+        body.push(0);
+        put_frame(log, end, &body, bytes).unwrap();
+        assert_eq!(bytes.len() as u64, end + FRAME_HEAD + 26);
+        files.get_mut(&FileId::state(1, 0).name()).unwrap().extend_from_slice(b"late");
+    });
+    drop((old, new));
+    let (_, recovered) = open_with(&Checkpoint::on(memory)).unwrap();
+    let recovered = recovered.unwrap();
+    assert_eq!((recovered.done_up_to(), recovered.reports()), (at(2), &[][..]));
+    assert_eq!(restored(&recovered), [(1, 0, "a".to_string()), (2, 0, "b".to_string())]);
+}
+
+#[test]
+fn a_heart_that_beats_is_left_alone() {
+    let memory = Memory::default();
+    let hands = ManualClock::new();
+    let (journal, _) = open_on(&Checkpoint::on(memory.clone()), &hands).unwrap();
+    let settings = Checkpoint::on(memory.clone()).standby(LEASE);
+    std::thread::scope(|scope| {
+        let opening = scope.spawn(|| open_on(&settings, &hands));
+        let heart = || memory.files()[&FileId::alive(1).name()].clone();
+        for _ in 0..50 {
+            let before = heart();
+            hands.advance(Duration::from_secs(1));
+            while heart() == before {
+                std::thread::yield_now();
+            }
+        }
+        assert!(!opening.is_finished());
+        journal.check_owner().unwrap();
+        drop(journal);
+        while !opening.is_finished() {
+            hands.advance(Duration::from_millis(500));
+            std::thread::yield_now();
+        }
+        assert!(opening.join().unwrap().is_ok());
+    });
+}
+
+#[test]
+fn of_two_standbys_one_wins() {
+    let directory = TempDir::new().unwrap();
+    let (first, _) = open_in(directory.path());
+    let settings = Checkpoint::new(directory.path()).standby(Duration::from_secs(1_000_000));
+    let (opened, opens) = unbounded();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let (opened, settings) = (opened.clone(), &settings);
+            scope.spawn(move || {
+                let hands = ManualClock::new();
+                std::thread::scope(|scope| {
+                    let opening = scope.spawn(|| open_on(settings, &hands).unwrap().0);
+                    while !opening.is_finished() {
+                        hands.advance(Duration::from_millis(500));
+                        std::thread::yield_now();
+                    }
+                    opened.send(opening.join().unwrap()).unwrap();
+                });
+            });
+        }
+        drop(first);
+        let second = opens.recv().unwrap();
+        second.check_owner().unwrap();
+        assert!(opens.try_recv().is_err(), "two own it");
+        drop(second);
+        opens.recv().unwrap().check_owner().unwrap();
+    });
+}
