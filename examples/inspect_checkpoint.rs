@@ -19,7 +19,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use serde::{Deserialize, Serialize};
 use tidemill::prelude::*;
-use tidemill::{Checkpoint, Error, ErrorKind};
+use tidemill::{Checkpoint, Error, Inspection};
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
@@ -32,23 +32,20 @@ fn main() -> Result<()> {
 
 /// What is in the checkpoint, a line each.
 fn list(checkpoint: &Checkpoint) -> Result<()> {
-    let found = checkpoint.inspect()?.ok_or_else(|| Error::new(ErrorKind::Checkpoint, "there is no checkpoint"))?;
-    println!("program {}, a batch every {:?}", found.app, found.batch_interval);
-    for batch in &found.batches {
-        println!("batch {}, {}", batch.time, if batch.is_done { "done" } else { "not done" });
+    let found = Inspection::open(checkpoint.clone())?;
+    println!("program {}, a batch every {:?}", found.app(), found.batch_interval());
+    for batch in found.batches() {
+        println!("batch {}, {}", batch.time, if batch.done { "done" } else { "not done" });
         for input in &batch.inputs {
             println!("  input {}: {} records, {}", input.name, input.records, input.description);
         }
-        for output in &batch.outputs {
-            println!("  output {}: {}", output.name, output.failure.as_deref().unwrap_or("done"));
+        for (output, failure) in &batch.outputs {
+            println!("  output {output}: {}", failure.as_deref().unwrap_or("done"));
         }
     }
-    for operator in &found.operators {
-        let Some(state) = &operator.state else { continue };
-        println!(
-            "state {}: {} keys, {} bytes, version {}, {:?}",
-            operator.name, state.keys, state.bytes, state.version, state.parts
-        );
+    for state in found.states() {
+        let (name, keys, bytes) = (&state.name, state.keys, state.bytes);
+        println!("state {name}: {keys} keys, {bytes} bytes, version {}, {:?}", state.version, state.types);
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ use crate::error::{OnError, Result};
 use crate::time::Clock;
 
 pub(crate) use entry::{LoggedBatch, LoggedInput, Manifest, Role, SavedOperator, SavedSchema};
-pub use inspection::{Batch, Input, Inspection, Operator, OperatorKind, Output, Owner, State};
+pub use inspection::{InspectedBatch, InspectedInput, InspectedOwner, InspectedState, Inspection};
 pub(crate) use journal::{Journal, Ticket};
 pub(crate) use reader::Recovered;
 pub use settings::{Checkpoint, SyncPolicy};

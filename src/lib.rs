@@ -89,7 +89,9 @@ pub mod testing;
 mod time;
 
 pub use backpressure::{Backpressure, BatchLoad, PidRateEstimator, PidSettings, RateEstimator, RateLimit, RatedInput};
-pub use checkpoint::{Checkpoint, SyncPolicy, Upgrade};
+pub use checkpoint::{
+    Checkpoint, InspectedBatch, InspectedInput, InspectedOwner, InspectedState, Inspection, SyncPolicy, Upgrade,
+};
 pub use context::{StreamingContext, StreamingContextBuilder};
 pub use data::{Data, Exchange, Key, Ordered, Partitions, TotalOrder};
 pub use dataset::{

@@ -186,7 +186,7 @@ fn inspect_checkpoint_lists_dumps_and_resets() {
     run("run", &[]);
     let list = run("list", &[]);
     assert!(list.contains("program clicks") && list.contains("4 records"), "{list}");
-    assert!(list.contains("state clicks_per_user/map_with_state: 2 keys"), "{list}");
+    assert!(list.contains("state clicks_per_user: 2 keys"), "{list}");
     let dump = run("dump", &["clicks_per_user"]);
     let expected =
         [r#"{"key":"ada","state":{"clicks":3,"last":"/cart"}}"#, r#"{"key":"bob","state":{"clicks":1,"last":"/"}}"#];

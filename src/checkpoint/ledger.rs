@@ -154,6 +154,20 @@ impl Ledger {
         }
     }
 
+    /// The batches that a restart asks for: those that are not done or have an output that failed, those whose plans are
+    /// still needed, and the last, since inputs go on behind it.
+    pub(super) fn needed_batches(&self) -> Vec<LoggedBatch> {
+        let done = self.done_up_to().and_then(|time| self.done.get(&time));
+        let plans_from = done.map_or(NEVER, |done| done.plans_from);
+        let last = self.plans.keys().next_back().copied();
+        let mut batches = self.batches();
+        batches.retain(|batch| {
+            let has_failed = batch.outputs.iter().any(|(_, failure)| failure.is_some());
+            batch.time >= plans_from || !batch.done || has_failed || Some(batch.time) == last
+        });
+        batches
+    }
+
     /// All batches that are still kept.
     pub(super) fn batches(&self) -> Vec<LoggedBatch> {
         let batch = |(time, planned): (&Time, &PlannedBatch)| LoggedBatch {
@@ -225,7 +239,10 @@ impl Ledger {
         let has_failed = |planned: &PlannedBatch| planned.outputs.values().any(Option::is_some);
         let plans = self.plans.len();
         let done = &self.done;
-        self.plans.retain(|time, planned| *time >= plans_from || !done.contains_key(time) || has_failed(planned));
+        let last = self.plans.keys().next_back().copied();
+        self.plans.retain(|time, planned| {
+            *time >= plans_from || !done.contains_key(time) || has_failed(planned) || Some(*time) == last
+        });
         if self.plans.len() < plans || !dead.is_empty() {
             self.kept = Some(kept);
         }

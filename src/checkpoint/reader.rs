@@ -360,6 +360,14 @@ impl Window<'_> {
     }
 }
 
+/// How much there is of an operator's state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SavedState {
+    pub(super) partitions: usize,
+    pub(super) keys: u64,
+    pub(super) bytes: u64,
+}
+
 /// What a checkpoint holds, to be handed to those who kept it.
 pub(crate) struct Recovered {
     found: Found,
@@ -377,7 +385,7 @@ impl std::fmt::Debug for Recovered {
 impl Recovered {
     pub(super) fn new(found: Found, storage: Arc<dyn Storage>) -> Self {
         let manifest = found.ledger.manifest.clone().expect("a log without a manifest is an error");
-        Recovered { batches: found.ledger.batches(), manifest, found, storage }
+        Recovered { batches: found.ledger.needed_batches(), manifest, found, storage }
     }
 
     /// The program that wrote it.
@@ -385,7 +393,8 @@ impl Recovered {
         &self.manifest
     }
 
-    /// All batches that are still kept, in the order of time.
+    /// The batches that are not done or have an output that failed, those whose plans are still needed by what is, and the
+    /// last; in the order of time.
     pub(crate) fn batches(&self) -> &[LoggedBatch] {
         &self.batches
     }
@@ -393,6 +402,21 @@ impl Recovered {
     /// The newest batch that with all before it is done and whose state can be restored; the zero time if there is none.
     pub(crate) fn done_up_to(&self) -> Time {
         self.found.ledger.done_up_to().unwrap_or(self.manifest.zero_time)
+    }
+
+    /// What there is of an operator's state.
+    pub(super) fn saved(&self, operator: OperatorId) -> SavedState {
+        let mut saved = SavedState::default();
+        let Some(time) = self.found.ledger.done_up_to() else { return saved };
+        let needed = self.found.needed((operator, Class::State), time);
+        saved.bytes = needed.iter().map(|place| place.info.length).sum();
+        if let Some(last) = needed.last() {
+            saved.partitions = last.info.partitions as usize;
+            let of_layout = needed.iter().filter(|place| place.info.partitions == last.info.partitions);
+            let keys: BTreeMap<u32, u64> = of_layout.map(|place| (place.info.partition, place.info.keys)).collect();
+            saved.keys = keys.values().sum();
+        }
+        saved
     }
 
     /// What was damaged, and what was done about it.

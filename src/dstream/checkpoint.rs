@@ -34,7 +34,7 @@ impl<T: Data> DStream<T> {
     ///
     /// let second = Duration::from_secs(1);
     /// let context = StreamingContext::builder("tides").batch_interval(second).build()?;
-    /// let levels = context.queue_stream([vec![1, 5], vec![3]]).map(|level| level * 2).checkpoint(5 * second);
+    /// let levels = context.input(QueueSource::<i64>::one_at_a_time()).map(|level| level * 2).checkpoint(5 * second);
     /// assert_eq!(levels.checkpoint_interval(), Some(5 * second));
     /// # Ok::<(), tidemill::Error>(())
     /// ```
@@ -79,7 +79,7 @@ impl<T: Data> DStream<T> {
     /// use tidemill::prelude::*;
     ///
     /// let context = StreamingContext::builder("tides").batch_interval(Duration::from_secs(3)).build()?;
-    /// let levels = context.queue_stream([vec![("quay", 1)]]).map(|(place, level)| (place.to_string(), level));
+    /// let levels = context.input(QueueSource::<(String, i64)>::one_at_a_time());
     /// let sums = levels.reduce_by_key_and_window_inverse(
     ///     |a, b| a + b,
     ///     |a, b| a - b,

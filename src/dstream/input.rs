@@ -84,6 +84,8 @@ pub(crate) trait AnyInput: Send + Sync {
     /// As [`restore`](AnyInput::restore) for an input of which there is no plan, since the program that planned the batch
     /// did not have it: the batch is empty.
     fn restore_empty(&self, time: Time);
+    /// The source is not asked for batches up to `time` any more: what was not made again is not there.
+    fn go_on_behind(&self, time: Time);
 
     fn completed(&self, time: Time) -> Result<()>;
 
@@ -236,6 +238,11 @@ impl<T: Data> AnyInput for Connected<T> {
         let mut state = self.state();
         state.restored.insert(time, Dataset::of(Vec::new(), &self.runtime));
         state.asked_up_to = Some(time);
+    }
+
+    fn go_on_behind(&self, time: Time) {
+        let mut state = self.state();
+        state.asked_up_to = state.asked_up_to.max(Some(time));
     }
 
     fn completed(&self, time: Time) -> Result<()> {

@@ -298,8 +298,9 @@ impl<T: Data> Node<T> {
         Ok(chunks.into_iter().flatten().collect())
     }
 
-    /// Saves the batches up to `time` that are remembered and not saved yet, whoever has computed them.
-    fn save_batches(&self, time: Time, life: &Life, chunks: &mut Vec<StateChunk>) -> Result<()> {
+    /// Saves the batches up to `time` that are remembered and not saved yet, whoever has computed them. The checkpoint
+    /// has them for as long as `kept_for` says.
+    fn save_batches(&self, time: Time, kept_for: Duration, life: &Life, chunks: &mut Vec<StateChunk>) -> Result<()> {
         let Some(format) = self.format() else { return Ok(()) };
         let open: Vec<(Time, Dataset<T>)> = {
             let (remembered, saved) = (self.remembered(), self.saved());
@@ -307,8 +308,8 @@ impl<T: Data> Node<T> {
             planned.map(|(time, dataset)| (*time, dataset.clone())).collect()
         };
         let (operator, slide) = (life.origin.operator, self.operator.slide());
-        // No batch that is still needed was saved before its own time.
-        let since = time - life.saves.unwrap_or_default();
+        // A batch is saved at its time or later.
+        let since = time - kept_for + Duration::from_micros(1);
         for (batch, dataset) in open {
             let partitions = dataset.num_partitions();
             let mut parts = dataset.run(|lineage, partition, task| format.save(slide, lineage, partition, task))?;
@@ -452,8 +453,8 @@ impl<T: Data> AnyNode for Node<T> {
             None => Ok(Vec::new()),
         };
         let chunks = chunks.and_then(|mut chunks| {
-            if saving && life.saves.is_some() {
-                self.save_batches(time, life, &mut chunks)?;
+            if let Some(kept_for) = life.saves.filter(|_| saving) {
+                self.save_batches(time, kept_for, life, &mut chunks)?;
             }
             Ok(chunks)
         });
@@ -480,7 +481,10 @@ impl<T: Data> AnyNode for Node<T> {
             let slide = self.operator.slide();
             let first = (done - life.remember).floor_from(slide, life.zero_time) + slide;
             for time in first.max(life.zero_time + slide).to(done, slide) {
-                self.plan(time)?;
+                // It may be one that nobody has asked for, since no window has it. Whoever does gets the error.
+                if let Err(error) = self.plan(time) {
+                    tracing::debug!(%error, "a batch before the restart is not planned again");
+                }
             }
         } else {
             self.forgotten.fetch_max(done.as_micros(), Ordering::Relaxed);

@@ -402,6 +402,9 @@ fn every_operator_on_every_shape() {
         "named",
         "slide_duration",
         "storage_level",
+        // Nothing without a checkpoint directory: tests/it/recovery.rs.
+        "checkpoint",
+        "checkpoint_interval",
         "state_info",
     ];
     let missing: Vec<_> = methods("src/dstream", "DStream")

@@ -13,8 +13,10 @@ pub(super) struct Needs {
     pub(super) readers: usize,
     pub(super) in_window: bool,
     pub(super) remember: Duration,
-    /// How long after its time a batch can be asked for the first time: a window asks for those since its last slide.
+    /// How long after its time a batch can be asked for the first time: a window asks for those since it was last asked.
     pub(super) late: Duration,
+    /// How far apart the times are that batches are asked for: not each of them, if those who read it slide further.
+    gap: Duration,
     /// How far back batches can be asked for after a restart: of those up to the last batch that was done, the ones less
     /// old than this.
     after_restart: Duration,
@@ -56,7 +58,10 @@ pub(super) fn needs(graph: &DStreamGraph, remember: Duration) -> Vec<Needs> {
         let (node, slide) = (&nodes[place], nodes[place].slide());
         needs[place].remember = needs[place].remember.max(slide).max(remember);
         needs[place].saves = graph.checkpoints.is_some() && is_worth_saving(&**node, &needs[place]);
-        let Needs { remember: own, late, .. } = needs[place];
+        // What keeps something is computed at each of its times.
+        let is_asked_always = node.durable().is_some();
+        needs[place].gap = if is_asked_always { slide } else { needs[place].gap.max(slide) };
+        let Needs { remember: own, late, gap, .. } = needs[place];
         // What is saved, and what an operator keeps, is not made again: its parents are asked for what was not planned.
         let again = match (node.durable(), needs[place].saves) {
             (Some(_), _) => Duration::ZERO,
@@ -64,13 +69,14 @@ pub(super) fn needs(graph: &DStreamGraph, remember: Duration) -> Vec<Needs> {
             (None, false) => needs[place].after_restart,
         };
         // A window that goes on from the one before takes the panes off that were in it.
-        let before = if node.durable().is_some() { slide } else { Duration::ZERO };
+        let before = if is_asked_always { slide } else { Duration::ZERO };
         for Edge { node, window, once } in nodes[place].parents() {
             let parent = &mut needs[places[&address(&node)]];
             parent.readers += 1;
             parent.in_window |= !once;
             parent.remember = parent.remember.max(if once { late + slide } else { own + window });
-            parent.late = parent.late.max(late + slide.min(window).saturating_sub(node.slide()));
+            parent.late = parent.late.max(late + gap.min(window).saturating_sub(node.slide()));
+            parent.gap = parent.gap.max(if window.is_zero() { gap } else { gap.saturating_sub(window) + node.slide() });
             let before = if window.is_zero() { Duration::ZERO } else { window + before };
             let asked = again + before.saturating_sub(node.slide());
             if asked > parent.after_restart {
@@ -170,11 +176,10 @@ impl DStreamGraph {
     pub(crate) fn resume(&self, done: Time) -> Result<()> {
         let _turn = self.planning.enter();
         self.planning.begin(done);
+        self.inputs.iter().for_each(|(input, _)| input.go_on_behind(done));
         let needs = needs(self, Duration::ZERO);
         for (node, needs) in self.nodes.iter().zip(needs) {
-            // An input is not asked again for what it has planned.
-            let again = needs.again && !node.parents().is_empty();
-            node.resume(done, again, &self.runtime)?;
+            node.resume(done, needs.again, &self.runtime)?;
         }
         // On the way, batches were planned that only others were made from.
         self.clear(done);

@@ -136,6 +136,18 @@ fn a_long_slide_finds_the_batches_between() {
     assert_eq!(seconds(parts.numbers.node.remembered_times()), [13, 14]);
 }
 
+/// The panes of a window that is itself read by one with a longer slide are asked for later than the slide of the first
+/// says: their batches were forgotten, and missing from the sums.
+#[test]
+fn a_window_that_is_seldom_asked_finds_its_panes() {
+    let parts = Graph::new();
+    let sums = parts.numbers.map(|n| ((), n)).reduce_by_key_and_window(|a, b| a + b, 4 * SECOND, SECOND);
+    let emitted = collect(&sums.map(|(_, sum)| sum).window(SECOND, 5 * SECOND));
+    let graph = parts.begin(Duration::ZERO);
+    (1..=10).for_each(|n| graph.run(at(n)));
+    assert_eq!(emitted.try_iter().collect::<Vec<_>>(), [(at(5), vec![2 + 3 + 4 + 5]), (at(10), vec![7 + 8 + 9 + 10])]);
+}
+
 /// How a stream of a random graph is made from those before it.
 #[derive(Clone, Debug)]
 enum Made {

@@ -126,16 +126,10 @@ struct Saved {
 impl Saved {
     /// Takes what a batch has left, and lets go of what is not needed any more.
     fn add(&mut self, time: Time, chunks: Vec<StateChunk>) {
-        let is_state = |chunk: &StateChunk| chunk.kind == ChunkKind::State;
-        for chunk in &chunks {
-            // What was cut into another number of partitions is needless once the table was saved as a whole.
-            let is_other = |old: &StateChunk| old.operator != chunk.operator || is_state(old) != is_state(chunk);
-            let is_cut_so = |old: &StateChunk| old.partitions == chunk.partitions || !is_state(chunk);
-            let is_needed = |at: Time, old: &StateChunk| {
-                let is_same = old.partition == chunk.partition || !is_state(chunk);
-                is_cut_so(old) && (!is_same || at >= chunk.saved.since)
-            };
-            self.chunks.retain(|(at, old)| is_other(old) || is_needed(*at, old));
+        let class = |chunk: &StateChunk| (chunk.operator, chunk.kind == ChunkKind::State);
+        for of in chunks.iter().map(class).collect::<Vec<_>>() {
+            let since = chunks.iter().filter(|chunk| class(chunk) == of).map(|chunk| chunk.saved.since).min();
+            self.chunks.retain(|(at, old)| class(old) != of || Some(*at) >= since);
         }
         self.chunks.extend(chunks.into_iter().map(|chunk| (time, chunk)));
     }
@@ -292,4 +286,98 @@ proptest! {
     ) {
         check(&program, &cuts, &partitions)?;
     }
+}
+
+/// What an operator keeps that is not told to anybody: its batches cannot be made again.
+struct Opaque(DStream<i64>);
+
+impl crate::dstream::Operator<i64> for Opaque {
+    fn name(&self) -> &str {
+        "opaque"
+    }
+
+    fn slide(&self) -> Duration {
+        self.0.slide_duration()
+    }
+
+    fn parents(&self) -> Vec<Edge> {
+        vec![Edge { node: Arc::clone(&self.0.node) as _, window: Duration::ZERO, once: true }]
+    }
+
+    fn compute(&self, at: Time) -> Result<Option<crate::dataset::Dataset<i64>>> {
+        self.0.at(at)
+    }
+
+    fn durable(&self) -> Option<Arc<dyn crate::state::Durable>> {
+        Some(Arc::new(Forgetful))
+    }
+}
+
+struct Forgetful;
+
+impl crate::state::Durable for Forgetful {
+    fn schema(&self) -> crate::state::Schema {
+        crate::state::Schema { method: "opaque", version: 1, parts: Vec::new() }
+    }
+
+    fn partitions(&self) -> usize {
+        1
+    }
+
+    fn is_at(&self, _: usize, _: Time) -> bool {
+        true
+    }
+
+    fn record(&self) {}
+
+    fn save(&self, _: usize, time: Time, _: bool, _: &mut Vec<u8>) -> Result<crate::state::Saved> {
+        Ok(crate::state::Saved { since: time, keys: 0 })
+    }
+
+    fn restore(&self, _: &Chunk<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn restored(&self, _: Time) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The mistakes of a graph of a stream that keeps something; `build` says what reads it.
+fn mistakes(has_checkpoint: bool, build: impl FnOnce(DStream<i64>) -> DStream<i64>) -> Option<String> {
+    let Graph { builder, numbers, .. } = Graph::new();
+    if has_checkpoint {
+        builder.has_checkpoint(None);
+    }
+    let opaque = DStream::build(&builder, Box::new(Opaque(numbers)), Location::caller());
+    let _emitted = collect(&build(opaque));
+    builder.finish(1, Arc::new(never)).err().map(|error| error.to_string())
+}
+
+#[test]
+fn what_can_neither_be_made_again_nor_saved_is_told() {
+    let window = |stream: DStream<i64>| stream.window(3 * SECOND, SECOND);
+    let mistake = mistakes(true, |opaque| window(opaque.map(|n| n))).unwrap();
+    let expected = ["resume.rs", "window (", "looks back at batches of opaque", ".checkpoint(interval)"];
+    assert!(expected.iter().all(|part| mistake.contains(part)), "{mistake}");
+    // One batch is enough, and so is a stream on the way that is saved, or panes.
+    assert_eq!(mistakes(true, |opaque| opaque.window(SECOND, SECOND)), None);
+    assert_eq!(mistakes(true, |opaque| window(opaque.checkpoint(SECOND))), None);
+    assert_eq!(mistakes(true, |opaque| window(opaque.map(|n| n).checkpoint(SECOND))), None);
+    let reduced = |opaque: DStream<i64>| opaque.reduce_by_window(|a, b| a + b, 3 * SECOND, SECOND);
+    assert_eq!(mistakes(true, reduced), None);
+    // Without a checkpoint nothing outlives the program.
+    assert_eq!(mistakes(false, window), None);
+    let mistake = mistakes(false, |opaque| opaque.checkpoint(SECOND)).unwrap();
+    assert!(mistake.contains("has a checkpoint interval, and the context no checkpoint directory"), "{mistake}");
+}
+
+#[test]
+fn an_interval_fits_the_slide_and_is_said_once() {
+    let mistake = |interval: Duration| mistakes(true, |opaque| opaque.checkpoint(interval));
+    assert!(mistake(SECOND * 3 / 2).unwrap().contains("the checkpoint interval 1.5s is no multiple of 1s"));
+    assert!(mistake(Duration::ZERO).unwrap().contains("the checkpoint interval is zero"));
+    assert_eq!(mistakes(true, |opaque| opaque.checkpoint(SECOND).checkpoint(SECOND)), None);
+    let twice = mistakes(true, |opaque| opaque.checkpoint(SECOND).checkpoint(2 * SECOND)).unwrap();
+    assert!(twice.contains("cannot be checkpointed each 2s: it is each 1s"), "{twice}");
 }
