@@ -43,9 +43,7 @@ impl Checkpoint {
     ///
     /// There is no checkpoint, no state has this name, a program runs on it, or it cannot be written.
     pub fn reset_state(&self, name: &str) -> Result<()> {
-        let recovered = self.recovered().map_err(|error| self.within(error))?;
-        let manifest = recovered.manifest();
-        let operator = find(manifest, name).map_err(|error| self.within(error))?.id;
+        let app = self.recovered().map_err(|error| self.within(error))?.manifest().app.clone();
         let failed = Arc::new(Mutex::new(None));
         let on_error: OnError = {
             let failed = Arc::clone(&failed);
@@ -53,9 +51,13 @@ impl Checkpoint {
                 failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             })
         };
-        let (journal, _) = super::open(self, &manifest.app, &Clock::system(), &on_error)?;
+        // Another program may have run since the first look.
+        let (journal, recovered) = super::open(self, &app, &Clock::system(), &on_error)?;
+        let gone = || Error::new(ErrorKind::Checkpoint, "there is no checkpoint here any more");
+        let recovered = recovered.ok_or_else(gone).map_err(|error| self.within(error))?;
+        let operator = find(recovered.manifest(), name).map_err(|error| self.within(error))?.id;
         journal.forget(operator);
-        journal.begin(manifest)?;
+        journal.begin(recovered.manifest())?;
         journal.close(&never::<()>())?;
         let failed = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         failed.map_or(Ok(()), Err)

@@ -41,7 +41,7 @@ pub fn probe<V, U>(_variable: &V) -> Probe<DStream<U>, V, U> {
 }
 
 /// As what [`probe`] returns, of a stream that also gives states.
-pub type StatefulProbe<V, K, S, U> = Probe<MapWithState<K, S, U>, V, (K, S, U)>;
+type StatefulProbe<V, K, S, U> = Probe<MapWithState<K, S, U>, V, (K, S, U)>;
 
 /// As [`probe`], of a stream that also gives states.
 pub fn stateful_probe<V, K, S, U>(_variable: &V) -> StatefulProbe<V, K, S, U> {
