@@ -14,12 +14,12 @@ fn text(second: i64, partition: i64) -> String {
     format!("{second}/{partition}")
 }
 
-fn chunks(second: i64) -> Vec<StateChunk> {
+pub(super) fn chunks(second: i64) -> Vec<StateChunk> {
     (0..2).map(|p| chunk(p as usize, 2, since(second, p), &text(second, p))).collect()
 }
 
 /// What is restored after a batch.
-fn state(second: i64) -> Vec<(i64, usize, String)> {
+pub(super) fn state(second: i64) -> Vec<(i64, usize, String)> {
     let mut chunks = Vec::new();
     for p in 0..2 {
         let needed = since(second, p)..=second;
@@ -29,7 +29,7 @@ fn state(second: i64) -> Vec<(i64, usize, String)> {
     chunks
 }
 
-fn small(memory: &Memory) -> Checkpoint {
+pub(super) fn small(memory: &Memory) -> Checkpoint {
     Checkpoint { state_segment_bytes: 400, batch_segment_bytes: 1000, ..Checkpoint::on(memory.clone()) }
 }
 
@@ -66,7 +66,7 @@ fn history(batches: i64) -> Files {
     memory.files()
 }
 
-fn of_kind(files: &Files, kind: &str) -> Vec<String> {
+pub(super) fn of_kind(files: &Files, kind: &str) -> Vec<String> {
     files.keys().filter(|name| name.starts_with(kind)).cloned().collect()
 }
 
