@@ -453,7 +453,6 @@ impl Comparer<'_> {
     }
 
     /// Operators in both, in the checkpoint only, and in the program only.
-    #[expect(clippy::type_complexity, reason = "three lists that are taken apart at once")]
     fn matched<'m>(
         &self,
         saved: &'m Manifest,

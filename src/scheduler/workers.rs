@@ -125,7 +125,7 @@ impl Worker {
         let Some(journal) = &self.journal else { return Ok(()) };
         let (outcome, events) = (JobOutcome::Dropped(None), self.events.clone());
         let news = News { batch, at: self.with.clock.now(), outcome, events };
-        journal.settled(batch, chunks, settle.plans_from(), Box::new(move || news.is_saved()))
+        journal.settled(batch, chunks, settle.plans_from(), Box::new(move || news.saved()))
     }
 
     /// The generator outlives its jobs, unless it failed, which has been reported.
@@ -143,7 +143,7 @@ struct News {
 }
 
 impl News {
-    fn is_saved(mut self) {
+    fn saved(mut self) {
         self.outcome = JobOutcome::Done;
     }
 }
