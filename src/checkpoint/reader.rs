@@ -452,6 +452,11 @@ impl Recovered {
         &self.batches
     }
 
+    /// All batches whose plans are still there, for whatever reason.
+    pub(super) fn kept_batches(&self) -> Vec<LoggedBatch> {
+        self.found.ledger.batches()
+    }
+
     /// The newest batch that with all before it is done, that no output is owed, nor one before it, and whose state can be
     /// restored; the zero time if there is none.
     pub(crate) fn done_up_to(&self) -> Time {
@@ -476,6 +481,12 @@ impl Recovered {
     /// What was damaged or is lost, and what is done about it.
     pub(crate) fn reports(&self) -> &[String] {
         &self.found.said.reports
+    }
+
+    /// What was found and does no harm.
+    #[cfg(test)]
+    pub(super) fn notes(&self) -> &[String] {
+        &self.found.said.notes
     }
 
     /// Hands over the chunks of an operator that are needed at [`done_up_to`](Recovered::done_up_to): those of a partition
