@@ -28,6 +28,8 @@ mod outputs;
 #[cfg(test)]
 mod outputs_fail;
 #[cfg(test)]
+mod owed;
+#[cfg(test)]
 mod shapes;
 #[cfg(test)]
 mod spark_names;
