@@ -65,6 +65,7 @@ impl<K: Key, T: Default> KeyIds<K, T> {
             }
             None => {
                 let id = u32::try_from(self.entries.len()).expect("a partition holds less than 2^32 keys");
+                self.make_room();
                 self.entries.push(Entry { hash, key: Some(key), value: T::default() });
                 id
             }
@@ -72,6 +73,14 @@ impl<K: Key, T: Default> KeyIds<K, T> {
         let entries = &self.entries;
         self.ids.insert_unique(hash, id, |&id| entries[id as usize].hash);
         id
+    }
+
+    /// A large table grows by a quarter and not to twice its size: much of the memory of a process may be one.
+    fn make_room(&mut self) {
+        let len = self.entries.len();
+        if len >= MANY && len == self.entries.capacity() {
+            self.entries.reserve_exact(len / 4);
+        }
     }
 
     /// The key of a number; `None` if it is free.
@@ -110,6 +119,9 @@ impl<K: Key, T: Default> KeyIds<K, T> {
         key
     }
 }
+
+/// From this many numbers on a table is large. In tests that is soon.
+const MANY: usize = if cfg!(test) { 1024 } else { 256 * 1024 };
 
 /// Fewer numbers than this are not worth being numbered anew. In tests they are, so that it happens often.
 const FEW: usize = if cfg!(test) { 4 } else { 1024 };
@@ -168,6 +180,16 @@ mod tests {
         // Few are left as they are.
         ids.remove(0);
         assert_eq!((ids.len(), ids.shrink()), (1, None));
+    }
+
+    #[test]
+    fn a_large_table_has_no_more_than_a_quarter_of_free_room() {
+        let mut ids = KeyIds::<u64, [u64; 8]>::new();
+        (0..100_000).for_each(|key| {
+            ids.intern(&key);
+            let room = ids.entries.capacity();
+            assert!(room <= 2 * MANY || room <= ids.len() * 5 / 4, "{room} for {}", ids.len());
+        });
     }
 
     #[test]
