@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -270,6 +270,17 @@ fn killed_anywhere_sums_are_exact_and_no_batch_changes() {
     let again = written.values().filter(|(_, times)| *times > 1).count();
     println!("{} batches, {again} of them more than once", written.len());
     assert!(written.len() as u64 > KILLS / 2, "the program has hardly run");
+    stage.end();
+}
+
+/// A batch may be killed between its outputs: what one has done is not done again for the other.
+#[test]
+fn killed_anywhere_two_outputs_get_every_batch() {
+    let mut stage = Stage::new(2);
+    kill_over_and_over(&mut stage, &[]);
+    stage.check_commits();
+    let batches = [0, 1].map(|output| stage.written(output).len() as u64);
+    assert!(batches.iter().all(|batches| *batches > KILLS / 2), "the program has hardly run: {batches:?}");
     stage.end();
 }
 
