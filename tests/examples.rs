@@ -184,6 +184,26 @@ fn running_totals_counts_every_payment_once_however_often_it_is_killed() {
     assert!(stdout.ends_with("ann: 5050\nbob: 10100\neve: 15150\n"), "{stdout}");
 }
 
+#[test]
+fn inspect_checkpoint_lists_dumps_and_resets() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let run = |command: &str, rest: &[&str]| {
+        let output = example("inspect_checkpoint").arg(command).arg(directory.path()).args(rest).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run("run", &[]);
+    let list = run("list", &[]);
+    assert!(list.contains("program clicks") && list.contains("4 records"), "{list}");
+    assert!(list.contains("state clicks_per_user: 2 keys"), "{list}");
+    let dump = run("dump", &["clicks_per_user"]);
+    let expected =
+        [r#"{"key":"ada","state":{"clicks":3,"last":"/cart"}}"#, r#"{"key":"bob","state":{"clicks":1,"last":"/"}}"#];
+    assert_eq!(dump.lines().collect::<Vec<_>>(), expected);
+    run("reset", &["clicks_per_user"]);
+    assert_eq!(run("dump", &["clicks_per_user"]), "");
+}
+
 /// A hundred megabytes of state, under a limit of the system that leaves no room for them twice.
 #[cfg(target_os = "linux")]
 #[test]
