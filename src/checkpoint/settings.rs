@@ -92,7 +92,8 @@ impl Checkpoint {
     }
 
     /// Sets how many complete older snapshots of state are kept besides the newest: what recovery falls back to if a
-    /// file is damaged. Each takes about as much room on the disk as the state itself.
+    /// file is damaged. Each takes the room of the state on the disk once, and as much again for what changes while it is
+    /// written: if everything changes all the time, up to four times the state.
     #[must_use]
     pub fn generations(mut self, older: usize) -> Self {
         self.generations = older;

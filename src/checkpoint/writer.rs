@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select, select_biased};
 
-use super::chunks::put_chunk;
+use super::chunks::{CHUNK_HEAD, put_chunk};
 use super::entry::{Done, Entry, Group, Manifest};
 use super::format::{FILE_HEAD, FileId, FileKind, put_frame, put_u64};
 use super::journal::{Backlog, Command, waiting_bytes};
@@ -15,6 +15,7 @@ use super::owner::{HEART_BEAT, Heart, Owner, files};
 use super::settings::{Checkpoint, SyncPolicy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::OperatorId;
+use crate::state::StateChunk;
 use crate::storage::Storage;
 use crate::time::{Clock, Time};
 
@@ -180,7 +181,7 @@ impl Writer {
             }
             Command::Settled { time, chunks, plans_from, then } => {
                 commit.bytes += waiting_bytes(&chunks);
-                let group = if chunks.is_empty() { None } else { Some(self.add_group(time, &chunks, commit)?) };
+                let group = if chunks.is_empty() { None } else { Some(self.add_group(time, chunks, commit)?) };
                 commit.entries.push(Entry::Done(Done { time, plans_from, group }));
                 commit.then.push(then);
                 self.done_since_prune += 1;
@@ -191,8 +192,8 @@ impl Writer {
         Ok(None)
     }
 
-    /// Puts the chunks of a batch at the end of the state log.
-    fn add_group(&mut self, time: Time, chunks: &[crate::state::StateChunk], commit: &mut Commit) -> Result<Group> {
+    /// Puts the chunks of a batch at the end of the state log. Each goes when it is copied: it may be large.
+    fn add_group(&mut self, time: Time, chunks: Vec<StateChunk>, commit: &mut Commit) -> Result<Group> {
         let (mut segment, mut at) = self.state;
         if at >= self.settings.state_segment_bytes {
             (segment, at) = (FileId { number: segment.number + 1, ..segment }, 0);
@@ -206,12 +207,13 @@ impl Writer {
             bytes.extend(segment.head());
             at = FILE_HEAD;
         }
+        bytes.reserve(waiting_bytes(&chunks) + chunks.len() * CHUNK_HEAD as usize);
         let mut group = Group { segment, at, length: 0 };
         let mut infos = Vec::with_capacity(chunks.len());
         for chunk in chunks {
             let version = self.versions.get(&chunk.operator).copied().unwrap_or(1);
             let before = bytes.len();
-            infos.push(put_chunk(segment, at, (time, version), chunk, bytes)?);
+            infos.push(put_chunk(segment, at, (time, version), &chunk, bytes)?);
             at += (bytes.len() - before) as u64;
         }
         group.length = at - group.at;

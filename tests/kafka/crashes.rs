@@ -273,6 +273,17 @@ fn killed_anywhere_sums_are_exact_and_no_batch_changes() {
     stage.end();
 }
 
+/// A batch may be killed between its outputs: what one has done is not done again for the other.
+#[test]
+fn killed_anywhere_two_outputs_get_every_batch() {
+    let mut stage = Stage::new(2);
+    kill_over_and_over(&mut stage, &[]);
+    stage.check_commits();
+    let batches = [0, 1].map(|output| stage.written(output).len() as u64);
+    assert!(batches.iter().all(|batches| *batches > KILLS / 2), "the program has hardly run: {batches:?}");
+    stage.end();
+}
+
 #[test]
 fn killed_anywhere_an_output_that_ends_the_program_now_and_then_gets_every_batch() {
     killed_with_an_output_that_fails("stop");

@@ -348,3 +348,56 @@ fn a_second_program_over_the_same_table_is_stopped_by_its_transaction() {
     let table = table.lock().unwrap();
     assert_eq!((table.records, table.sum), (10, 45));
 }
+
+/// Its output has failed after the transaction was committed.
+#[test]
+fn a_batch_of_a_checkpoint_that_the_database_has_is_left_alone() {
+    let (broker, folder) = (broker(2), tempfile::tempdir().unwrap());
+    let brokers = broker.bootstrap_servers();
+    let table = std::sync::Arc::new(std::sync::Mutex::new(Table::default()));
+    let (send_seen, seen) = mpsc::channel();
+    let start = |fails: bool| {
+        let builder = StreamingContext::builder("offsets").batch_interval(Duration::from_millis(20));
+        let context = builder.checkpoint(folder.path()).build().unwrap();
+        let (to_load, to_write) = (std::sync::Arc::clone(&table), std::sync::Arc::clone(&table));
+        let offsets = TransactionOffsets::new("the table", move |partitions| {
+            let table = to_load.lock().unwrap();
+            Ok(partitions.iter().map(|partition| table.offsets.get(partition).copied()).collect())
+        });
+        let params = KafkaParams::new(&brokers).auto_offset_reset(AutoOffsetReset::Earliest).offset_store(offsets);
+        let send = send_seen.clone();
+        kafka::direct_stream(&context, params, Subscription::topics(["numbers"])).foreach_batch(move |records, _| {
+            let ranges = records.offset_ranges().ok_or_else(|| Error::user("no ranges"))?;
+            let values: Vec<u64> =
+                records.try_map(|record| record.value_utf8()?.parse().map_err(Error::user)).collect()?;
+            let mut table = to_write.lock().unwrap();
+            let is_stored = |range: &OffsetRange| range.is_stored(table.offsets.get(&range.topic_partition()).copied());
+            let is_again = ranges.iter().all(is_stored);
+            if !is_again {
+                let mut changed = table.clone();
+                changed.add(&ranges, &values)?;
+                *table = changed;
+            }
+            if !values.is_empty() {
+                send.send((is_again, values.len())).map_err(Error::user)?;
+            }
+            if fails && !values.is_empty() { Err(Error::user("the connection was lost")) } else { Ok(()) }
+        });
+        context.start().unwrap();
+        context
+    };
+    send(&broker, 0..10);
+    let error = start(true).await_termination().unwrap_err().to_string();
+    assert!(error.contains("the connection was lost"), "{error}");
+    let (is_again, count) = seen.recv_timeout(PATIENCE).unwrap();
+    assert!(!is_again);
+    let context = start(false);
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), (true, count));
+    send(&broker, 10..15);
+    while table.lock().unwrap().records < 15 {
+        assert!(!seen.recv_timeout(PATIENCE).unwrap().0);
+    }
+    context.stop(Stop::Gracefully).unwrap();
+    let table = table.lock().unwrap();
+    assert_eq!((table.records, table.sum), (15, 105));
+}

@@ -80,7 +80,8 @@ impl OffsetRange {
     /// # Errors
     ///
     /// Something else is stored: the results of these records are in the table already, or those before them are not.
-    /// The transaction has to be rolled back.
+    /// The transaction has to be rolled back. With a checkpoint the former is no mistake: see
+    /// [`is_stored`](OffsetRange::is_stored).
     ///
     /// # Examples
     ///
@@ -107,6 +108,24 @@ impl OffsetRange {
             }
             _ => Ok(self.until),
         }
+    }
+
+    /// Whether the results of this range are in the table already, which has `stored`: its end, or one behind it.
+    ///
+    /// With a checkpoint a batch may come again after a restart whose transaction was committed when the program ended. If
+    /// this holds for all of its ranges there is nothing to do. Ask before [`advance`](OffsetRange::advance), which is for
+    /// what is not there, and takes such a batch for a mistake.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidemill::kafka::OffsetRange;
+    ///
+    /// let range = OffsetRange { topic: "lines".into(), partition: 2, from: 3, until: 9 };
+    /// assert_eq!([None, Some(3), Some(9), Some(12)].map(|stored| range.is_stored(stored)), [false, false, true, true]);
+    /// ```
+    pub fn is_stored(&self, stored: Option<i64>) -> bool {
+        stored.is_some_and(|stored| stored >= self.until)
     }
 }
 

@@ -16,6 +16,8 @@ use crate::input::kafka::topic_partition::TopicPartition;
 /// - All ranges of the batch are written, also empty ones: a partition without an offset starts where
 ///   [`KafkaParams::auto_offset_reset`](crate::kafka::KafkaParams::auto_offset_reset) says. Use `Earliest`: with
 ///   `Latest`, what arrives before the first transaction is lost if that does not succeed.
+/// - With a checkpoint, a batch may come again that the table has: it is left alone if
+///   [`OffsetRange::is_stored`](crate::kafka::OffsetRange::is_stored) holds for all of its ranges.
 ///
 /// # Examples
 ///
