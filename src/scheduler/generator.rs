@@ -328,7 +328,12 @@ impl Generator {
             let left = batch.info.outputs.iter().filter(|output| output.ended.is_none());
             left.map(|output| format!("batch {} output {}", output.batch, output.name))
         });
-        let late = self.late_ticks.iter().map(|time| format!("batch {time} not planned"));
+        // There may be thousands.
+        let late = match (self.late_ticks.front(), self.late_ticks.back()) {
+            (Some(first), Some(last)) if first < last => Some(format!("batches {first} to {last} not planned")),
+            (Some(only), _) => Some(format!("batch {only} not planned")),
+            (None, _) => None,
+        };
         let undone: Vec<_> = running.chain(late).collect();
         left_undone(&undone.join(", "))
     }

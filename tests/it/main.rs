@@ -18,6 +18,8 @@ mod harness;
 #[cfg(test)]
 mod joins;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod lifecycle;
@@ -29,6 +31,7 @@ mod outputs;
 mod outputs_fail;
 #[cfg(test)]
 mod owed;
+mod recovery;
 #[cfg(test)]
 mod shapes;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use tidemill::prelude::*;
 use tidemill::{Error, ErrorKind, InputBatch, Source, SourceContext, StreamingContextBuilder, Time};
 
 /// Who, and how many clicks.
-pub type Click = (String, u64);
+pub(crate) type Click = (String, u64);
 
 /// The n-th batch of all there ever are.
 fn batch(n: u64) -> Vec<Click> {
@@ -71,11 +71,11 @@ impl Source<Click> for Numbered {
 
 /// What outputs have got.
 #[derive(Clone)]
-pub struct Lines(Arc<Mutex<Sender<String>>>);
+pub(crate) struct Lines(Arc<Mutex<Sender<String>>>);
 
 impl Lines {
     /// Notes every record of a stream, behind a word.
-    pub fn note<T: Data + Debug>(&self, word: &'static str, stream: &DStream<T>) {
+    pub(crate) fn note<T: Data + Debug>(&self, word: &'static str, stream: &DStream<T>) {
         let lines = Arc::clone(&self.0);
         stream.foreach_batch(move |batch, _| {
             for record in batch.collect()? {
@@ -87,7 +87,7 @@ impl Lines {
 }
 
 /// Runs a version of the program up to a batch, and prints what its outputs have got.
-pub fn run(last: u64, builder: StreamingContextBuilder, build: impl Fn(&DStream<Click>, &Lines) + 'static) -> ExitCode {
+pub(crate) fn run(last: u64, builder: StreamingContextBuilder, build: impl Fn(&DStream<Click>, &Lines) + 'static) -> ExitCode {
     let (send, receive) = channel();
     match run_up_to(last, builder, build, &Lines(Arc::new(Mutex::new(send))), &receive) {
         Ok(mut lines) => {
