@@ -18,7 +18,10 @@ mod tests;
 mod upgrade;
 mod writer;
 
+use std::convert::Infallible;
 use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
 
 use crate::error::{OnError, Result};
 use crate::time::Clock;
@@ -32,16 +35,17 @@ pub use upgrade::Upgrade;
 pub(crate) use upgrade::{Program, compare};
 
 /// Becomes the owner of a checkpoint, which takes until another process lets go of it if this one is a standby, and
-/// reads what is there. Nothing of it is changed before [`Journal::begin`].
+/// reads what is there. Nothing of it is changed before [`Journal::begin`]. Who waits stops waiting when `cancel` is closed.
 pub(crate) fn open(
     settings: &Checkpoint,
     app_name: &str,
     clock: &Clock,
+    cancel: &Receiver<Infallible>,
     on_error: &OnError,
 ) -> Result<(Journal, Option<Recovered>)> {
     let place = settings.storage.place();
     let opened = || {
-        let owner = owner::Owner::acquire(settings, app_name, clock)?;
+        let owner = owner::Owner::acquire(settings, app_name, clock, cancel)?;
         let found = reader::read(&settings.storage, settings.start_from_last_good)?;
         let (ledger, recovered) = match found {
             Some(found) => (found.ledger(), Some(Recovered::new(found, Arc::clone(&settings.storage)))),

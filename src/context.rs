@@ -432,6 +432,10 @@ impl StreamingContext {
                            tell another thread to stop the context";
             return Err(Error::new(ErrorKind::State, message));
         }
+        if self.status.state() == State::Initialized {
+            // It may be starting, and wait for a checkpoint that another process has.
+            self.status.drop_queued_jobs();
+        }
         // Held to the end: who stops at the same time waits too.
         let mut scheduler = self.scheduler();
         let clock = &self.config.clock;

@@ -182,6 +182,10 @@ impl Scheduler {
             status.drop_queued_jobs();
             workers.into_iter().for_each(Thread::leave);
             generator.leave();
+            if let Some(journal) = journal {
+                // What is not written by now is left out; the error of the stop is the one to tell.
+                let _ = journal.close(&clock.alarm(deadline));
+            }
             return outcome;
         }
         generator.join();

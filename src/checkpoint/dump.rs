@@ -52,7 +52,7 @@ impl Checkpoint {
             })
         };
         // Another program may have run since the first look.
-        let (journal, recovered) = super::open(self, &app, &Clock::system(), &on_error)?;
+        let (journal, recovered) = super::open(self, &app, &Clock::system(), &never(), &on_error)?;
         let gone = || Error::new(ErrorKind::Checkpoint, "there is no checkpoint here any more");
         let recovered = recovered.ok_or_else(gone).map_err(|error| self.within(error))?;
         let operator = find(recovered.manifest(), name).map_err(|error| self.within(error))?.id;

@@ -1,7 +1,10 @@
 //! Who owns a checkpoint: whoever has created the file of the newest epoch.
 
+use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
+
+use crossbeam_channel::{Receiver, select_biased};
 
 use super::format::{Fields, FileId, FileKind, put_bytes, put_time, put_u32, put_u64};
 use super::settings::Checkpoint;
@@ -93,7 +96,12 @@ pub(super) struct Owner {
 
 impl Owner {
     /// Creates the next epoch, once nobody else lives in the last.
-    pub(super) fn acquire(settings: &Checkpoint, app: &str, clock: &Clock) -> Result<Self> {
+    pub(super) fn acquire(
+        settings: &Checkpoint,
+        app: &str,
+        clock: &Clock,
+        cancel: &Receiver<Infallible>,
+    ) -> Result<Self> {
         let storage = &*settings.storage;
         let mut watched: Option<Watched> = None;
         loop {
@@ -102,9 +110,13 @@ impl Owner {
                 let held = storage.is_held(&FileId::epoch(epoch).name()).map_err(|e| unreadable(&e))?;
                 if held != Some(false) && !Watched::is_over(&mut watched, storage, epoch, settings.standby, clock) {
                     let Some(lease) = settings.standby else { return Err(refused(storage, epoch)) };
-                    // Only the clock can wake it.
-                    let _ = clock.alarm(clock.now() + LOOK.min(lease / 4)).recv();
-                    continue;
+                    select_biased! {
+                        recv(cancel) -> _ => {
+                            let message = "the context was stopped while it waited as a standby";
+                            return Err(Error::new(ErrorKind::State, message));
+                        }
+                        recv(clock.alarm(clock.now() + LOOK.min(lease / 4))) -> _ => continue,
+                    }
                 }
             }
             let epoch = newest.unwrap_or(0) + 1;

@@ -86,7 +86,7 @@ pub(super) fn chunk(partition: usize, partitions: usize, since: i64, bytes: &str
 
 pub(super) fn open_with(settings: &Checkpoint) -> Result<(Journal, Option<Recovered>)> {
     let on_error: OnError = Arc::new(|error: Error| tracing::error!("{error}"));
-    open(settings, "clicks", &Clock::manual(&ManualClock::new()), &on_error)
+    open(settings, "clicks", &Clock::manual(&ManualClock::new()), &never(), &on_error)
 }
 
 pub(super) fn open_in(directory: &Path) -> (Journal, Option<Recovered>) {

@@ -16,7 +16,7 @@ pub(crate) use self::recovery::{Part, PartRole};
 use super::foreach::Output;
 use super::input::{AnyInput, PlannedInput};
 use super::job::Job;
-use super::node::{AnyNode, Life, Member};
+use super::node::{AnyNode, Edge, Life, Member};
 use super::planning::Planning;
 use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::Runtime;
@@ -247,6 +247,8 @@ pub(crate) struct DStreamGraph {
     runtime: Runtime,
     checkpoints: Option<Checkpoints>,
     zero_time: Time,
+    /// For how long every stream remembers its batches at least.
+    remember: Duration,
     /// How far back before a batch that is done the plans of inputs are needed.
     history: Duration,
 }
@@ -312,22 +314,27 @@ impl DStreamGraph {
             runtime,
             checkpoints,
             zero_time: Time::ZERO,
+            remember: Duration::ZERO,
             history: Duration::ZERO,
         }
     }
 
     /// Says when time begins, and lets every stream know what it has to remember.
     pub(crate) fn begin(&mut self, zero_time: Time, remember: Duration) {
-        self.zero_time = zero_time;
+        (self.zero_time, self.remember) = (zero_time, remember);
         let needs = needs(self, remember);
         let back = history::back(self, &needs);
         let default_interval = self.checkpoints.and_then(|checkpoints| checkpoints.interval);
+        let mut follows_state: Vec<bool> = Vec::with_capacity(self.nodes.len());
         for (((node, &operator), needs), back) in self.nodes.iter().zip(&self.ids).zip(&needs).zip(&back) {
+            let parent_follows = |edge: &Edge| follows_state[self.places[&address(&edge.node)]];
+            follows_state.push(node.durable().is_some() || node.parents().iter().any(parent_follows));
             node.set_life(Life {
                 zero_time,
                 remember: needs.remember,
                 late: if needs.always { Duration::ZERO } else { needs.late },
                 keep: needs.keeps_records(&**node),
+                follows_state: follows_state.last().is_some_and(|follows| *follows),
                 saves: needs.saves.then_some(*back),
                 checkpoint_interval: node
                     .chosen_checkpoint()
@@ -422,6 +429,7 @@ impl DStreamGraph {
 
     /// Forgets what nobody asks for once the batch at `done` and all before it are done.
     pub(crate) fn clear(&self, done: Time) {
+        self.planning.end(done);
         self.nodes.iter().for_each(|node| node.clear(done));
     }
 }

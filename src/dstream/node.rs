@@ -9,7 +9,7 @@ use super::name::{Named, Names};
 use super::{DStream, GraphBuilder, Operator, Predicate};
 use crate::data::Data;
 use crate::dataset::{Chunk, Dataset, Flow, Keeping, StorageLevel};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::exec::Runtime;
 use crate::id::Origin;
 use crate::state::{self, ChunkKind, Durable, Saved, StateChunk, StateInfo};
@@ -57,6 +57,8 @@ pub(crate) struct Life {
     pub(crate) late: Duration,
     /// Whether datasets keep their records: somebody reads them more than once, or late.
     pub(crate) keep: bool,
+    /// Whether the operator, or one that it is made of, keeps something from batch to batch.
+    pub(crate) follows_state: bool,
     /// For how long a checkpoint has the batches, if it has them.
     pub(crate) saves: Option<Duration>,
     /// How often a snapshot of what the operator keeps begins.
@@ -217,6 +219,11 @@ impl<T: Data> Node<T> {
         Interval::new(begin, interval.end().max(begin))
     }
 
+    /// Whether the operator, or one that it is made of, keeps something from batch to batch.
+    pub(crate) fn follows_state(&self) -> bool {
+        self.life().is_some_and(|life| life.follows_state)
+    }
+
     /// The time before the first batch; `None` before the graph starts.
     pub(crate) fn zero_time(&self) -> Option<Time> {
         self.life().map(|life| life.zero_time)
@@ -307,10 +314,20 @@ impl<T: Data> Node<T> {
                 return Ok(None);
             }
             let mut bytes = Vec::new();
-            let saved = durable.save(partition, time, due, &mut bytes)?;
-            Ok(Some(StateChunk { operator, kind: ChunkKind::State, partition, partitions, saved, bytes }))
+            // Not tried again: what is noted of changes may be gone by then. The batch runs again after a restart.
+            let saved = guarded(
+                || durable.save(partition, time, due, &mut bytes),
+                |said| {
+                    Error::new(
+                        ErrorKind::User,
+                        format!("partition {partition}: writing a key or a state panicked: {said}"),
+                    )
+                },
+            );
+            let kind = ChunkKind::State;
+            Ok(Some(saved.map(|saved| StateChunk { operator, kind, partition, partitions, saved, bytes })))
         })?;
-        Ok(chunks.into_iter().flatten().collect())
+        chunks.into_iter().flatten().collect()
     }
 
     /// Saves the batches up to `time` that are remembered and not saved yet, whoever has computed them. The checkpoint

@@ -13,6 +13,8 @@ pub(crate) struct Planning {
     planner: Mutex<Option<ThreadId>>,
     /// The microseconds of the last batch that was planned.
     latest: AtomicI64,
+    /// As `latest`, of the last batch that has ended.
+    ended: AtomicI64,
 }
 
 /// It is this thread's turn until it is dropped.
@@ -25,7 +27,12 @@ pub(crate) struct Turn<'p> {
 
 impl Planning {
     pub(crate) fn new() -> Self {
-        Planning { turn: Mutex::new(()), planner: Mutex::new(None), latest: AtomicI64::new(i64::MIN) }
+        Planning {
+            turn: Mutex::new(()),
+            planner: Mutex::new(None),
+            latest: AtomicI64::new(i64::MIN),
+            ended: AtomicI64::new(i64::MIN),
+        }
     }
 
     /// Waits until nobody else plans.
@@ -47,6 +54,16 @@ impl Planning {
     /// The last batch time that was or is being planned; the beginning of time if there was none.
     pub(crate) fn latest(&self) -> Time {
         Time::from_micros(self.latest.load(Ordering::Relaxed))
+    }
+
+    /// The batch at `time` has ended, and all before it.
+    pub(crate) fn end(&self, time: Time) {
+        self.ended.fetch_max(time.as_micros(), Ordering::Relaxed);
+    }
+
+    /// The last batch time that has ended; the beginning of time if none has.
+    pub(crate) fn ended(&self) -> Time {
+        Time::from_micros(self.ended.load(Ordering::Relaxed))
     }
 
     fn planner(&self) -> MutexGuard<'_, Option<ThreadId>> {

@@ -11,7 +11,8 @@ impl<T: Data> DStream<T> {
     /// To look back: from an output or another thread while the context runs, or from within
     /// [`transform`](DStream::transform). Bounds between two batch times of the stream are moved down to the batch
     /// time before, with a warning in the log. Times up to the zero time have no batch, and neither have those that
-    /// are not due yet; Spark asks the inputs for batches ahead of time here. `from` after `to` gives nothing.
+    /// are not due yet; Spark asks the inputs for batches ahead of time here. Of a stream that is made of states, or of
+    /// windows with an inverse function, a slice has the batches that have ended. `from` after `to` gives nothing.
     ///
     /// The stream has to remember its batches for so long: by itself it does for its slide duration, or for the window
     /// of an operator that reads it, and longer with
@@ -55,7 +56,9 @@ impl<T: Data> DStream<T> {
         if (begin, end) != (from, to) {
             tracing::warn!(stream = self.node.name(), %from, %to, %begin, %end, "a slice between two batch times");
         }
-        let end = end.min(planning.latest());
+        // What is kept from batch to batch would run ahead of the batch that is to be saved.
+        let last = if self.node.follows_state() { planning.ended() } else { planning.latest() };
+        let end = end.min(last);
         let mut datasets = Vec::new();
         for time in begin.max(zero_time + slide).to(end, slide) {
             if self.node.has_forgotten(time) {

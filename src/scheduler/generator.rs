@@ -286,6 +286,10 @@ impl Generator {
     /// Notes that a part of a batch has ended, the last one perhaps.
     fn close_part(&mut self, batch: Time, at: Time, ended: Option<Broken>, failure: Result<()>) -> Result<()> {
         let Some(open) = self.batches.get_mut(batch) else { return Ok(()) };
+        if open.jobs_left == 0 {
+            // The journal has ended while it was told of the batch, and both have said so.
+            return failure;
+        }
         open.jobs_left -= 1;
         open.failed |= ended == Some(Broken::Failed);
         open.dropped |= ended == Some(Broken::Dropped);
@@ -315,6 +319,10 @@ impl Generator {
             self.graph.clear(done);
         }
         if let Some(completed) = self.batches.take_completed() {
+            if let Some(journal) = &self.books.journal {
+                // A process that was stalled, and has been replaced, must not move the place of an input back.
+                journal.check_owner()?;
+            }
             let what = format!("telling the inputs that batch {completed} is done");
             let told = self.status.busy_with(what, || self.graph.completed(completed));
             told.map_err(|error| error.within(format!("batch {completed}")))?;

@@ -101,7 +101,8 @@ pub(super) fn begin(
         return Ok(begin_anew(graph, setting, with, None));
     };
     graph.check_recoverable()?;
-    let (journal, recovered) = checkpoint::open(checkpoint, &setting.app_name, &with.clock, &with.on_error)?;
+    let (journal, recovered) =
+        checkpoint::open(checkpoint, &setting.app_name, &with.clock, with.status.drops_jobs(), &with.on_error)?;
     let found = recovered.as_ref().map(|recovered| (recovered.manifest(), recovered.batches()));
     let comparison = checkpoint::compare(found, &describe(graph, setting, Time::ZERO), checkpoint.upgrades());
     comparison.check().map_err(|error| error.within(format!("checkpoint {}", checkpoint.place())))?;
@@ -161,6 +162,10 @@ fn resume(
     let first_missed = last_planned.floor_from(setting.batch_interval, zero_time) + setting.batch_interval;
     let next = with.clock.now().floor_from(setting.batch_interval, zero_time) + setting.batch_interval;
     let (missed, not_made_up) = missed(first_missed, next, graph.longest_memory(), setting);
+    if first_missed > next {
+        let now = with.clock.now();
+        tracing::warn!(%now, first_batch = %first_missed, "the clock is behind the last batch, and the next one waits for it");
+    }
     let made_up = missed.map_or(0, |(_, batches)| batches);
     let app = &setting.app_name;
     tracing::info!(app, %done, pending = pending.len(), missed = made_up, not_made_up, "goes on from the checkpoint");

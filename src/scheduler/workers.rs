@@ -107,7 +107,9 @@ impl Worker {
         }
         let Some(journal) = &self.journal else { return Ok(()) };
         let planned = ticket.map_or(Ok(()), |ticket| journal.wait(ticket));
-        planned.and_then(|()| journal.check_owner()).map_err(JobOutcome::Failed)
+        planned.and_then(|()| journal.check_owner()).map_err(JobOutcome::Failed)?;
+        // The wait may have been long.
+        if self.with.status.drops_queued_jobs() { Err(JobOutcome::Dropped(None)) } else { Ok(()) }
     }
 
     /// At once: until the generator has heard of it, this thread would have begun the next part.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::unbounded;
 use proptest::prelude::*;
-use tidemill::checkpoint::Inspection;
+use tidemill::Inspection;
 use tidemill::{Error, Event, Stop};
 
 use crate::harness::{Run, SECOND, next};

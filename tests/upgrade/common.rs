@@ -87,7 +87,11 @@ impl Lines {
 }
 
 /// Runs a version of the program up to a batch, and prints what its outputs have got.
-pub(crate) fn run(last: u64, builder: StreamingContextBuilder, build: impl Fn(&DStream<Click>, &Lines) + 'static) -> ExitCode {
+pub(crate) fn run(
+    last: u64,
+    builder: StreamingContextBuilder,
+    build: impl Fn(&DStream<Click>, &Lines) + 'static,
+) -> ExitCode {
     let (send, receive) = channel();
     match run_up_to(last, builder, build, &Lines(Arc::new(Mutex::new(send))), &receive) {
         Ok(mut lines) => {

@@ -7,7 +7,7 @@ fn begun(memory: &Memory) -> (Journal, ManualClock, crossbeam_channel::Receiver<
     let hands = ManualClock::new();
     let on_error: OnError = Arc::new(move |error| failed.send(error).unwrap());
     let settings = Checkpoint::on(memory.clone());
-    let (journal, _) = open(&settings, "clicks", &Clock::manual(&hands), &on_error).unwrap();
+    let (journal, _) = open(&settings, "clicks", &Clock::manual(&hands), &never(), &on_error).unwrap();
     journal.begin(&manifest()).unwrap();
     (journal, hands, errors)
 }
@@ -93,7 +93,8 @@ fn every_policy_syncs_as_often_as_it_says() {
         let memory = Memory::default();
         let hands = ManualClock::new();
         let settings = Checkpoint::on(memory.clone()).sync(policy);
-        let (journal, _) = open(&settings, "clicks", &Clock::manual(&hands), &(Arc::new(|_| ()) as OnError)).unwrap();
+        let (journal, _) =
+            open(&settings, "clicks", &Clock::manual(&hands), &never(), &(Arc::new(|_| ()) as OnError)).unwrap();
         journal.begin(&manifest()).unwrap();
         journal.wait(&journal.planned(&planned(1))).unwrap();
         let (done, is_done) = unbounded();

@@ -6,7 +6,7 @@ use crate::checkpoint::format::{FRAME_HEAD, FileId, put_frame, put_time, put_u64
 const LEASE: Duration = Duration::from_secs(10);
 
 fn open_on(settings: &Checkpoint, hands: &ManualClock) -> Result<(Journal, Option<Recovered>)> {
-    open(settings, "clicks", &Clock::manual(hands), &(Arc::new(|_| ()) as OnError))
+    open(settings, "clicks", &Clock::manual(hands), &never(), &(Arc::new(|_| ()) as OnError))
 }
 
 /// Opens as a standby, on a clock that runs on until that is done.

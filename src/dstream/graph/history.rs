@@ -181,7 +181,7 @@ impl DStreamGraph {
 
     /// For how long some stream remembers its batches: until then, what has come in may still come out.
     pub(crate) fn longest_memory(&self) -> Duration {
-        needs(self, Duration::ZERO).iter().map(|needs| needs.remember).max().unwrap_or_default()
+        needs(self, self.remember).iter().map(|needs| needs.remember).max().unwrap_or_default()
     }
 
     /// Goes on after the batch at `done`: every stream remembers what it would if it had not stopped. Inputs have their
@@ -190,7 +190,7 @@ impl DStreamGraph {
         let _turn = self.planning.enter();
         self.planning.begin(done);
         self.inputs.iter().for_each(|(input, _)| input.go_on_behind(done));
-        let needs = needs(self, Duration::ZERO);
+        let needs = needs(self, self.remember);
         for (node, needs) in self.nodes.iter().zip(needs) {
             node.resume(done, needs.again, &self.runtime)?;
         }

@@ -117,7 +117,8 @@ impl<K: Key, V: Exchange, S: Exchange, U: Data> Operator<U> for Mapping<K, V, S,
 
     fn compute(&self, at: Time) -> Result<Option<Dataset<U>>> {
         let input = self.parent.at(at)?.map(|batch| batch.partition_by(self.partitions));
-        Ok(Some(Dataset::new(Outputs(self.stateful.step(at, input)), self.parent.runtime())))
+        let step = self.stateful.step(at, input);
+        Ok(step.map(|step| Dataset::new(Outputs(step), self.parent.runtime())))
     }
 }
 

@@ -76,11 +76,16 @@ impl<K: Key, S: Exchange, C: Change<K, S>> Stateful<K, S, C> {
         lock(&self.steps).range(..at).next().is_some() || self.kept.oldest().is_some_and(|kept| kept < at)
     }
 
-    /// The batch at a time, made of `input`.
-    pub(super) fn step(self: &Arc<Self>, at: Time, input: Option<Dataset<C::Input>>) -> Arc<Step<K, S, C>> {
+    /// The batch at a time, made of `input`. `None` if later ones were planned without it: nobody was there when it was
+    /// due, and it is not made up for.
+    pub(super) fn step(self: &Arc<Self>, at: Time, input: Option<Dataset<C::Input>>) -> Option<Arc<Step<K, S, C>>> {
         let mut steps = lock(&self.steps);
         if let Some(step) = steps.get(&at).and_then(Weak::upgrade) {
-            return step;
+            return Some(step);
+        }
+        let next = steps.range(at..).next().and_then(|(_, step)| step.upgrade());
+        if next.is_some_and(|next| next.previous.is_none_or(|previous| previous < at)) {
+            return None;
         }
         let newest = steps.last_key_value().filter(|(newest, _)| **newest < at);
         let partitions = Durable::partitions(&*self.kept);
@@ -97,7 +102,7 @@ impl<K: Key, S: Exchange, C: Change<K, S>> Stateful<K, S, C> {
         });
         steps.retain(|_, step| step.strong_count() > 0);
         steps.insert(at, Arc::downgrade(&step));
-        step
+        Some(step)
     }
 
     /// The batch at a time, if it was planned and is not forgotten.

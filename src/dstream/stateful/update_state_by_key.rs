@@ -135,6 +135,6 @@ impl<K: Key, V: Exchange, S: Exchange> Operator<(K, S)> for Update<K, V, S> {
         }
         let input = batch.map(|batch| batch.group_by_key_with(self.partitions));
         let step = self.stateful.step(at, input);
-        Ok(Some(Dataset::new(AllStates::of_operator(step), self.parent.runtime())))
+        Ok(step.map(|step| Dataset::new(AllStates::of_operator(step), self.parent.runtime())))
     }
 }
