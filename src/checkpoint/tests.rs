@@ -1,6 +1,7 @@
 //! A checkpoint as its users see it.
 
 mod damage;
+mod disk;
 mod format;
 mod memory;
 mod outage;

@@ -112,6 +112,7 @@ impl Writer {
             done_since_prune: 0,
         };
         writer.beat();
+        writer.remove_idle()?;
         Ok(writer)
     }
 
@@ -338,6 +339,9 @@ impl Writer {
         self.versions = schemas.collect();
         self.ledger.keep_only(&manifest);
         self.ledger.apply(Entry::Manifest(manifest));
+        // However short epochs are, what is needless goes.
+        let dead = self.ledger.prune(self.settings.generations);
+        self.ledger.apply(Entry::Dropped(dead));
         self.roll()?;
         self.remove_orphans()
     }
@@ -403,14 +407,26 @@ impl Writer {
     fn remove_orphans(&mut self) -> Result<()> {
         let mut orphans = self.files(FileKind::State)?;
         orphans.retain(|file| !self.ledger.segments.contains_key(file));
-        let is_forgotten = |file: &FileId| file.epoch + REMEMBERED_EPOCHS <= self.owner.epoch;
-        // A fenced owner sees that its own epoch is gone: from the oldest on.
-        for kind in [FileKind::Alive, FileKind::Epoch] {
-            let mut old: Vec<FileId> = self.files(kind)?.into_iter().filter(is_forgotten).collect();
-            old.sort_unstable();
-            orphans.extend(old);
-        }
+        orphans.extend(self.forgotten(FileKind::Alive)?);
+        orphans.extend(self.forgotten(FileKind::Epoch)?);
         self.remove(orphans)
+    }
+
+    /// Removes old epochs before this one has begun: a program that is started over and over and cannot go on leaves no
+    /// more of them. The hearts that name a batch log stay.
+    fn remove_idle(&mut self) -> Result<()> {
+        let mut idle = self.forgotten(FileKind::Alive)?;
+        idle.retain(|alive| Heart::read(&*self.storage, alive.epoch).is_ok_and(|heart| heart.segment.is_none()));
+        idle.extend(self.forgotten(FileKind::Epoch)?);
+        self.remove(idle)
+    }
+
+    /// The files of old epochs, oldest first: a fenced owner sees that its own is gone if the next is.
+    fn forgotten(&self, kind: FileKind) -> Result<Vec<FileId>> {
+        let mut old = self.files(kind)?;
+        old.retain(|file| file.epoch + REMEMBERED_EPOCHS <= self.owner.epoch);
+        old.sort_unstable();
+        Ok(old)
     }
 
     fn files(&self, kind: FileKind) -> Result<Vec<FileId>> {

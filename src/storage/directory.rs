@@ -25,12 +25,21 @@ impl LocalDirectory {
         fs::create_dir_all(&self.0)?;
         let unique = RandomState::new().build_hasher().finish();
         let draft = self.file(&hidden(name.as_ref(), &format!("{unique:016x}.tmp")).to_string_lossy());
-        let mut file = File::create(&draft)?;
-        file.write_all(content)?;
-        if durable {
-            file.sync_all()?;
+        let written = File::create(&draft).and_then(|mut file| {
+            file.write_all(content)?;
+            if durable { file.sync_all().map(|()| file) } else { Ok(file) }
+        });
+        match written {
+            Ok(file) => Ok((draft, file)),
+            Err(error) => Err(self.give_up(&draft, error)),
         }
-        Ok((draft, file))
+    }
+
+    /// A draft that came to nothing: on a full disk they would become more and more.
+    fn give_up(&self, draft: &Path, error: io::Error) -> io::Error {
+        // The next claim removes what is left.
+        let _ = self.remove_file(draft);
+        error
     }
 
     /// Removes what processes that died have left. One that lives and does not have the claim may find that its draft is
@@ -95,7 +104,7 @@ impl Storage for LocalDirectory {
     fn claim(&self, name: &str, content: &[u8]) -> io::Result<Option<StorageClaim>> {
         // The lock is on the file and not on its name: with the name it appears complete and locked.
         let (draft, file) = self.write_draft(name, content, true)?;
-        try_lock(&file)?;
+        try_lock(&file).map_err(|error| self.give_up(&draft, error))?;
         let linked = fs::hard_link(&draft, self.file(name));
         self.remove_file(&draft)?;
         match linked {
@@ -141,11 +150,27 @@ impl Storage for LocalDirectory {
 
     fn write_atomically(&self, name: &str, content: &[u8], durable: bool) -> io::Result<()> {
         let (draft, _) = self.write_draft(name, content, durable)?;
-        fs::rename(draft, self.file(name))?;
+        fs::rename(&draft, self.file(name)).map_err(|error| self.give_up(&draft, error))?;
         if durable { sync_directory(&self.0) } else { Ok(()) }
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.remove_file(&self.file(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_fails_leaves_no_draft() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = LocalDirectory::new(folder.path().to_path_buf());
+        fs::create_dir(folder.path().join("taken")).unwrap();
+        for _ in 0..3 {
+            directory.write_atomically("taken", b"content", false).unwrap_err();
+        }
+        assert_eq!(directory.list().unwrap(), []);
     }
 }

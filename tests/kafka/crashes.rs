@@ -290,7 +290,6 @@ fn killed_anywhere_an_output_that_ends_the_program_now_and_then_gets_every_batch
 }
 
 #[test]
-#[ignore = "a failed output does not run again at the next start yet"]
 fn killed_anywhere_an_output_that_is_gone_on_without_gets_every_batch_later() {
     killed_with_an_output_that_fails("continue");
 }
@@ -310,6 +309,8 @@ fn killed_with_an_output_that_fails(failing: &str) {
         let written = stage.written(output);
         let again = written.values().filter(|(_, times)| *times > 1).count();
         println!("{failing}: output {output} has written {} batches, {again} of them more than once", written.len());
+        // Now and then it fails after it has written: those batches came again.
+        assert!(again > 0 || output == 0, "nothing ran again");
     }
     stage.end();
 }

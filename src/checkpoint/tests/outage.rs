@@ -128,3 +128,34 @@ fn closing_gives_up_at_its_alarm() {
     ring.send(()).unwrap();
     assert_eq!(journal.close(&alarm).unwrap_err().kind(), crate::error::ErrorKind::Timeout);
 }
+
+#[test]
+fn batches_wait_while_too_much_is_on_its_way_to_the_disk() {
+    let memory = Memory::default();
+    let settings = Checkpoint { max_waiting_bytes: 100, ..Checkpoint::on(memory.clone()) };
+    let (journal, _) = open_with(&settings).unwrap();
+    journal.begin(&manifest()).unwrap();
+    let (reaches, open) = memory.gate();
+    let ticket = journal.planned(&planned(1));
+    reaches.recv().unwrap();
+    let settle = |second, bytes: &str| journal.settled(at(second), vec![chunk(0, 1, 1, bytes)], at(1), Box::new(|| ()));
+    // More than all the room there is, but there is nothing else.
+    settle(1, &"first ".repeat(20)).unwrap();
+    let is_written = |text: &str| memory.files().values().any(|bytes| bytes.windows(5).any(|w| w == text.as_bytes()));
+    std::thread::scope(|scope| {
+        let (starts, started) = unbounded();
+        let waiting = scope.spawn(move || {
+            starts.send(()).unwrap();
+            settle(2, "second").unwrap();
+            is_written("first")
+        });
+        started.recv().unwrap();
+        // Whoever does not wait is through by then.
+        (0..1000).for_each(|_| std::thread::yield_now());
+        open.send(()).unwrap();
+        assert!(waiting.join().unwrap(), "it did not wait");
+    });
+    journal.wait(&ticket).unwrap();
+    journal.close(&never::<()>()).unwrap();
+    assert!(is_written("secon"));
+}

@@ -1,3 +1,4 @@
+use super::damage;
 use super::memory::Memory;
 use super::*;
 use crate::checkpoint::format::{FRAME_HEAD, FileId, put_frame, put_time, put_u64};
@@ -151,4 +152,50 @@ fn of_two_standbys_one_wins() {
         drop(second);
         opens.recv().unwrap().check_owner().unwrap();
     });
+}
+
+#[test]
+fn epochs_that_end_before_they_begin_change_nothing_and_do_not_pile_up() {
+    let memory = Memory::default();
+    let open = || open_with(&Checkpoint::on(memory.clone())).unwrap();
+    // Nobody has ever begun.
+    for _ in 0..30 {
+        let (journal, recovered) = open();
+        assert!(recovered.is_none());
+        journal.abandon();
+    }
+    let (journal, _) = open();
+    journal.begin(&manifest()).unwrap();
+    run(&journal, 1, damage::chunks(1));
+    journal.abandon();
+    let begun = memory.files();
+    for _ in 0..1000 {
+        let (journal, recovered) = open();
+        assert_eq!(recovered.unwrap().done_up_to(), at(1));
+        journal.abandon();
+        assert!(memory.files().len() < 45, "{:?}", memory.files().keys());
+    }
+    // The heart that names the log of batches is still there.
+    let is_kept = |name: &&String| ["batches", "state"].iter().any(|kind| name.starts_with(kind));
+    for name in begun.keys().filter(is_kept) {
+        assert_eq!(memory.files()[name], begun[name]);
+    }
+    memory.change(|files| files.retain(|name, _| !name.starts_with("batches")));
+    let error = open_with(&Checkpoint::on(memory.clone())).unwrap_err().to_string();
+    assert!(error.contains("batches-0000000031-0000000000 is missing"), "{error}");
+}
+
+#[test]
+fn a_thousand_short_epochs_do_not_pile_up() {
+    let memory = Memory::default();
+    for second in 1..=1000 {
+        let (journal, recovered) = open_with(&Checkpoint::on(memory.clone())).unwrap();
+        assert_eq!(recovered.map_or(0, |recovered| recovered.done_up_to().as_millis() / 1000), second - 1);
+        journal.begin(&manifest()).unwrap();
+        run(&journal, second, damage::chunks(second));
+        journal.abandon();
+    }
+    let files = memory.files();
+    let bytes: usize = files.values().map(Vec::len).sum();
+    assert!(files.len() < 100 && bytes < 200_000, "{} files, {bytes} bytes", files.len());
 }
