@@ -28,6 +28,8 @@ pub(crate) struct Node<T> {
     in_window: AtomicBool,
     /// What the program has said of its checkpoints.
     checkpoint: OnceLock<Checkpoint<T>>,
+    /// The interval of the stream that this one stands for, where the program says nothing of this one.
+    checkpoint_as: OnceLock<(Duration, &'static Location<'static>)>,
     life: OnceLock<Life>,
     /// The datasets of the batches that somebody may still ask for.
     remembered: Mutex<BTreeMap<Time, Dataset<T>>>,
@@ -39,6 +41,8 @@ pub(crate) struct Node<T> {
     forgotten: AtomicI64,
     /// The microseconds up to which all batches that there are have come from a checkpoint.
     restored: AtomicI64,
+    /// Batches of before a restart that could not be planned again, and why: for whoever asks for one.
+    broken: Mutex<BTreeMap<Time, Error>>,
     /// The microseconds of the batch that the operator is computing.
     computing: AtomicI64,
 }
@@ -151,12 +155,14 @@ impl<T: Data> Node<T> {
             keeping: OnceLock::new(),
             in_window: AtomicBool::new(false),
             checkpoint: OnceLock::new(),
+            checkpoint_as: OnceLock::new(),
             life: OnceLock::new(),
             remembered: Mutex::default(),
             saved: Mutex::default(),
             restoring: Mutex::default(),
             forgotten: AtomicI64::new(i64::MIN),
             restored: AtomicI64::new(i64::MIN),
+            broken: Mutex::default(),
             computing: AtomicI64::new(i64::MIN),
         }
     }
@@ -174,6 +180,9 @@ impl<T: Data> Node<T> {
         let is_gone = || time.as_micros() <= self.restored.load(Ordering::Relaxed);
         if !is_valid(time, life.zero_time, self.operator.slide()) || is_gone() {
             return Ok(None);
+        }
+        if let Some(error) = self.broken().get(&time) {
+            return Err(error.clone());
         }
         // One thread plans at a time, but a closure that is asked to build a batch may ask for a slice.
         let outer = self.computing.swap(time.as_micros(), Ordering::Relaxed);
@@ -252,10 +261,17 @@ impl<T: Data> Node<T> {
             .map_err(|_| self.checkpoint.get().map_or(Duration::ZERO, |taken| taken.interval))
     }
 
+    /// Has snapshots begin as often as the program says of `other`, unless it says how often of this stream.
+    pub(crate) fn set_checkpoint_as(&self, other: &Node<T>) {
+        if let Some(chosen) = other.chosen_checkpoint() {
+            let _ = self.checkpoint_as.set(chosen);
+        }
+    }
+
     /// How often a snapshot of what the operator keeps begins, or so the program has said.
     pub(crate) fn checkpoint_interval(&self) -> Option<Duration> {
         let automatic = || self.operator.durable().map(|_| self.operator.automatic_checkpoint());
-        self.checkpoint.get().map(|checkpoint| checkpoint.interval).or_else(automatic)
+        self.chosen_checkpoint().map(|(interval, _)| interval).or_else(automatic)
     }
 
     /// How batches are saved.
@@ -330,6 +346,18 @@ impl<T: Data> Node<T> {
     fn take_back(&self, horizon: Time, done: Time, life: &Life, runtime: &Runtime) -> Result<()> {
         let Some(format) = self.format() else { return Ok(()) };
         let restoring = std::mem::take(&mut *self.restoring.lock().unwrap_or_else(PoisonError::into_inner));
+        let slide = self.operator.slide();
+        let first = horizon.floor_from(slide, life.zero_time).max(life.zero_time) + slide;
+        if restoring.is_empty() && first <= done - life.late {
+            let (stream, site) = (self.name(), format!("{}:{}", self.site.file(), self.site.line()));
+            tracing::warn!(
+                stream,
+                site,
+                from = %first,
+                to = %done,
+                "the checkpoint has no batches of this stream: what looks back at them does without, as if they were empty"
+            );
+        }
         for (time, restoring) in restoring {
             if time <= horizon || time > done {
                 continue;
@@ -347,6 +375,10 @@ impl<T: Data> Node<T> {
         }
         self.restored.fetch_max((done - life.late).as_micros(), Ordering::Relaxed);
         Ok(())
+    }
+
+    fn broken(&self) -> std::sync::MutexGuard<'_, BTreeMap<Time, Error>> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn saved(&self) -> std::sync::MutexGuard<'_, BTreeSet<Time>> {
@@ -426,7 +458,8 @@ impl<T: Data> AnyNode for Node<T> {
     }
 
     fn chosen_checkpoint(&self) -> Option<(Duration, &'static Location<'static>)> {
-        self.checkpoint.get().map(|checkpoint| (checkpoint.interval, checkpoint.site))
+        let said = self.checkpoint.get().map(|checkpoint| (checkpoint.interval, checkpoint.site));
+        said.or_else(|| self.checkpoint_as.get().copied())
     }
 
     fn automatic_checkpoint(&self) -> Duration {
@@ -476,9 +509,9 @@ impl<T: Data> AnyNode for Node<T> {
             let slide = self.operator.slide();
             let first = (done - life.remember).floor_from(slide, life.zero_time) + slide;
             for time in first.max(life.zero_time + slide).to(done, slide) {
-                // It may be one that nobody has asked for, since no window has it. Whoever does gets the error.
+                // It may be one that nobody has asked for, and nobody will, since no window has it.
                 if let Err(error) = self.plan(time) {
-                    tracing::debug!(%error, "a batch before the restart is not planned again");
+                    self.broken().insert(time, error);
                 }
             }
         } else {
@@ -496,6 +529,7 @@ impl<T: Data> AnyNode for Node<T> {
         let horizon = done - life.remember;
         self.forgotten.fetch_max(horizon.as_micros(), Ordering::Relaxed);
         self.saved().retain(|time| *time > horizon);
+        self.broken().retain(|time, _| *time > horizon);
         let mut remembered = self.remembered();
         let kept = remembered.split_off(&(horizon + Duration::from_micros(1)));
         let forgotten = std::mem::replace(&mut *remembered, kept);

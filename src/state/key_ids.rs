@@ -91,8 +91,13 @@ impl<K: Key, T: Default> KeyIds<K, T> {
                 id
             }
             None => {
+                let len = self.entries.len();
+                // A large table grows by a quarter and not to twice its size: it may be much of what the process has.
+                if len >= MANY && len == self.entries.capacity() {
+                    self.entries.reserve_exact(len / 4);
+                }
                 self.entries.push(entry);
-                self.entries.len() as u32 - 1
+                len as u32
             }
         };
         self.slots[place] = slot(half, id);
@@ -228,6 +233,9 @@ impl<K: Key, T> KeyIds<K, T> {
         Some(moved)
     }
 }
+
+/// From this many numbers on a table is large. In tests that is soon.
+const MANY: usize = if cfg!(test) { 1024 } else { 256 * 1024 };
 
 /// Fewer numbers than this are not worth being numbered anew. In tests they are, so that it happens often.
 const FEW: usize = if cfg!(test) { 4 } else { 1024 };

@@ -1,6 +1,7 @@
 //! Tables of batches, a source that follows a script, and a context whose clock is in the hand of the test.
 
 use std::fmt::Debug;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +9,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use tidemill::testing::{IntoBatch, TestRun};
 use tidemill::{
-    BatchInfo, Clock, DStream, Data, Error, ErrorKind, Event, InputBatch, ManualClock, Result, Source, SourceContext,
-    Stop, StreamingContext, StreamingContextBuilder, Time,
+    BatchInfo, Checkpoint, Clock, DStream, Data, Error, ErrorKind, Event, InputBatch, ManualClock, Result, Source,
+    SourceContext, Stop, StreamingContext, StreamingContextBuilder, SyncPolicy, Time,
 };
 
 /// The batch interval of all tests that do not say otherwise.
@@ -127,6 +128,18 @@ impl Run {
         Run { context, clock, stop_timeout, events }
     }
 
+    /// A context that goes on `seconds` after the first one began, from what is in a directory.
+    pub(crate) fn going_on(
+        directory: &Path,
+        seconds: usize,
+        settings: impl FnOnce(StreamingContextBuilder) -> StreamingContextBuilder,
+    ) -> Self {
+        let checkpoint = Checkpoint::new(directory).sync(SyncPolicy::Never);
+        let run = Run::with(|builder| settings(builder.checkpoint(checkpoint)));
+        run.clock.advance(seconds as u32 * SECOND);
+        run
+    }
+
     /// Makes a stream of a scripted source; the calls that it gets can be read from the channel.
     #[track_caller]
     pub(crate) fn source<T: Data>(&self, scripted: Scripted<T>) -> (DStream<T>, Receiver<Call>) {
@@ -146,6 +159,18 @@ impl Run {
             self.completed()
         };
         (0..count).map(batch).collect()
+    }
+
+    /// Waits until the batch at a second has ended. An error of the context comes back.
+    #[track_caller]
+    pub(crate) fn has_done(&self, second: usize) -> std::result::Result<(), String> {
+        loop {
+            match next(&self.events) {
+                Event::BatchCompleted(info) if info.time == at(1000 * second as i64) => return Ok(()),
+                Event::Failed { error } => return Err(error),
+                _ => {}
+            }
+        }
     }
 
     /// Waits for the end of a batch.
@@ -274,6 +299,55 @@ impl Gate {
     /// Lets this many through, now or later.
     pub(crate) fn let_through(&self, count: usize) {
         (0..count).for_each(|_| self.open.0.send(()).expect("the gate is there"));
+    }
+}
+
+/// A source whose batch at each second is what its script says, whoever asks, and however often: as of files that are
+/// named by the time. It can make its batches again.
+pub(crate) struct BySecond<T> {
+    script: Arc<dyn Fn(usize) -> Option<Vec<T>> + Send + Sync>,
+    partitions: usize,
+    context: Option<SourceContext>,
+}
+
+impl<T: Data> BySecond<T> {
+    pub(crate) fn new(partitions: usize, script: impl Fn(usize) -> Option<Vec<T>> + Send + Sync + 'static) -> Self {
+        BySecond { script: Arc::new(script), partitions, context: None }
+    }
+}
+
+impl<T: Data> Source<T> for BySecond<T> {
+    fn name(&self) -> String {
+        "by second".to_string()
+    }
+
+    fn start(&mut self, context: &SourceContext) -> Result<()> {
+        self.context = Some(context.clone());
+        Ok(())
+    }
+
+    fn batch(&mut self, time: Time) -> Result<Option<InputBatch<T>>> {
+        let context = self.context.as_ref().expect("a source is started first");
+        let Some(mut records) = (self.script)(time.as_millis() as usize / 1000) else { return Ok(None) };
+        let count = records.len();
+        let mut parts: Vec<Vec<T>> =
+            (1..self.partitions).rev().map(|part| records.split_off(records.len().min(part))).collect();
+        parts.push(records);
+        Ok(Some(InputBatch {
+            dataset: context.dataset(parts),
+            records: count as u64,
+            description: format!("{count} records"),
+            plan: time.as_millis().to_le_bytes().to_vec(),
+        }))
+    }
+
+    fn can_restore(&self) -> bool {
+        true
+    }
+
+    fn restore(&mut self, time: Time, plan: &[u8]) -> Result<InputBatch<T>> {
+        assert_eq!(plan, time.as_millis().to_le_bytes(), "the plan of another batch");
+        Ok(self.batch(time)?.expect("what has a plan had a batch"))
     }
 }
 

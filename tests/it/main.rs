@@ -18,6 +18,8 @@ mod harness;
 #[cfg(test)]
 mod joins;
 #[cfg(test)]
+mod kills;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod lifecycle;
@@ -27,6 +29,9 @@ mod operators;
 mod outputs;
 #[cfg(test)]
 mod outputs_fail;
+#[cfg(test)]
+mod owed;
+mod recovery;
 #[cfg(test)]
 mod shapes;
 #[cfg(test)]

@@ -65,6 +65,14 @@ fn s2_a_running_sum_with_states_to_begin_with() {
     assert_eq!(out.unwrap().sorted(), expected);
 }
 
+/// Spark has no states before the first batch, and a window over them asks for those times again later on.
+#[test]
+fn a_window_over_states_that_begin_late() {
+    let expected = states(["a1", "a1 a2", "a1 a2 a2"]);
+    let build = |s: DStream<(String, i32)>| s.update_state_by_key(sum).window(3 * SECOND, SECOND);
+    check_set("late", words(["-", "a", "a", ""]), build, [vec![vec![]], expected].concat());
+}
+
 #[test]
 fn s3_the_function_sees_the_time() {
     let zero = || [("a".to_string(), 0), ("c".to_string(), 0)];

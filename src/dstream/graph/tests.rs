@@ -11,8 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::context::StreamingContext;
 use crate::dstream::{DStream, Edge};
-use crate::input::QueueSource;
-use crate::input::SourceContext;
+use crate::input::{QueueSource, Source, SourceContext};
 use crate::time::Clock;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -35,12 +34,16 @@ fn never(error: Error) {
 
 impl Graph {
     fn new() -> Self {
-        let context = StreamingContext::builder("graph").workers(1).build().unwrap();
-        let runtime = context.parallelize([()], 1).runtime().clone();
-        let builder = Arc::new(GraphBuilder::new(SECOND, &runtime));
         let queue = QueueSource::one_at_a_time();
         (1..=100).for_each(|n| queue.push([n]));
-        let numbers = DStream::from_source(&builder, queue, Location::caller());
+        Graph::over(queue, 1)
+    }
+
+    fn over(source: impl Source<i64>, partitions: usize) -> Self {
+        let context = StreamingContext::builder("graph").workers(1).partitions(partitions).build().unwrap();
+        let runtime = context.parallelize([()], 1).runtime().clone();
+        let builder = Arc::new(GraphBuilder::new(SECOND, &runtime));
+        let numbers = DStream::from_source(&builder, source, Location::caller());
         Graph { builder, runtime, numbers }
     }
 

@@ -70,9 +70,10 @@ impl<K: Key, S: Exchange, C: Change<K, S>> Stateful<K, S, C> {
         self.readers.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether there is a batch, or the state of an earlier run.
-    pub(super) fn has_begun(&self) -> bool {
-        !lock(&self.steps).is_empty() || self.kept.oldest().is_some()
+    /// Whether there is a batch before the one at `at`, or the state of one. A batch that is not there may be asked for
+    /// again when later ones are.
+    pub(super) fn has_begun_before(&self, at: Time) -> bool {
+        lock(&self.steps).range(..at).next().is_some() || self.kept.oldest().is_some_and(|kept| kept < at)
     }
 
     /// The batch at a time, made of `input`.

@@ -130,7 +130,7 @@ impl<K: Key, V: Exchange, S: Exchange> Operator<(K, S)> for Update<K, V, S> {
 
     fn compute(&self, at: Time) -> Result<Option<Dataset<(K, S)>>> {
         let batch = self.parent.at(at)?;
-        if batch.is_none() && !self.stateful.has_begun() {
+        if batch.is_none() && !self.stateful.has_begun_before(at) {
             return Ok(None);
         }
         let input = batch.map(|batch| batch.group_by_key_with(self.partitions));

@@ -13,8 +13,8 @@ impl<K: Data, V: Data> DStream<(K, V)> {
     /// filter forgets it at once, and then fails or counts wrong.
     ///
     /// The window without the filter is not changed. A program that uses both pays for both: each keeps totals of its
-    /// own, and they share the panes. A name that the window was given is that of the filtered one too, unless it is
-    /// given another.
+    /// own, and they share the panes. A name that the window was given, and a checkpoint interval, are those of the filtered
+    /// one too, unless it is given others.
     ///
     /// # Examples
     ///
@@ -35,7 +35,11 @@ impl<K: Data, V: Data> DStream<(K, V)> {
     pub fn filter_keys(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> DStream<(K, V)> {
         let filter: Predicate<(K, V)> = Arc::new(move |(key, value)| predicate(key, value));
         match self.node.filtered(&filter) {
-            Some(operator) => DStream::build(&self.graph, operator, Location::caller()),
+            Some(operator) => {
+                let filtered = DStream::build(&self.graph, operator, Location::caller());
+                filtered.node.set_checkpoint_as(&self.node);
+                filtered
+            }
             None => self.lift("filter_keys", move |batch| {
                 let filter = Arc::clone(&filter);
                 batch.filter(move |pair| filter(pair))

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::recovery::TakeBack;
 use super::*;
 use crate::dstream::StateSpec;
-use crate::input::{InputBatch, Source};
+use crate::input::InputBatch;
 use crate::state::{Chunk, ChunkKind, KeyState};
 
 /// The batch at `n` seconds is what `batch` says of `n`, whenever it is asked for.
@@ -114,15 +114,14 @@ fn make(made: &Made, streams: &[DStream<i64>]) -> DStream<i64> {
             if filter { sums.filter_keys(|_, sum| *sum != 0).map(back) } else { sums.map(back) }
         }
         Made::MapWithState(ref parent, timeout) => {
-            let stream = pick(parent);
-            let mapped =
-                stream.map(|n| (n % 7, n)).map_with_state(counting(timeout.then(|| 2 * stream.slide_duration())));
+            let slide = pick(parent).slide_duration();
+            let mapped = one_for_each_key(pick(parent)).map_with_state(counting(timeout.then(|| 2 * slide)));
             // What has to be said where a window reads it.
-            mapped.mapped().checkpoint(stream.slide_duration() * 2)
+            mapped.mapped().checkpoint(slide * 2)
         }
         Made::Snapshots(ref parent) => {
             let spec = counting(Some(2 * pick(parent).slide_duration()));
-            pick(parent).map(|n| (n % 7, n)).map_with_state(spec).state_snapshots().map(back)
+            one_for_each_key(pick(parent)).map_with_state(spec).state_snapshots().map(back)
         }
         Made::UpdateState(ref parent) => {
             let update = |values: Vec<i64>, sum: Option<i64>| {
@@ -143,9 +142,15 @@ fn make(made: &Made, streams: &[DStream<i64>]) -> DStream<i64> {
     }
 }
 
-/// A running sum that is removed when it can be divided by five, and says so when it times out.
+/// The values of a key come in the order of the partitions. What [`counting`] makes of several depends on it, and so a
+/// run that goes on in other partitions may tell another sum of a key that times out: as it happened for a window, a
+/// union with what the window reads, and sums of those.
+fn one_for_each_key(stream: &DStream<i64>) -> DStream<(i64, i64)> {
+    stream.map(|n| (n % 7, n)).reduce_by_key(i64::wrapping_add)
+}
+
+/// A running sum that is removed by a value that can be divided by five, and that is told when it times out.
 fn counting(timeout: Option<Duration>) -> StateSpec<i64, i64, i64, i64> {
-    // The order of the values is that of the partitions: only what does not depend on it may show.
     let spec = StateSpec::function(|key: &i64, value: Option<i64>, sum: &mut KeyState<'_, i64>| {
         let Some(value) = value else { return -key - 7 * sum.get().copied().unwrap_or(0).rem_euclid(1000) };
         let total = sum.get().copied().unwrap_or(0).wrapping_add(value);
@@ -188,18 +193,15 @@ struct Running {
 
 impl Running {
     fn new(program: &[Made], partitions: usize, batch: fn(i64) -> Option<Vec<i64>>, saved: Saved) -> Self {
-        let context = StreamingContext::builder("graph").workers(1).partitions(partitions).build().unwrap();
-        let runtime = context.parallelize([()], 1).runtime().clone();
-        let builder = Arc::new(GraphBuilder::new(SECOND, &runtime));
-        builder.has_checkpoint(Some(3 * SECOND));
-        let numbers = DStream::from_source(&builder, Numbers(None, batch), Location::caller());
-        let mut streams = vec![numbers.clone()];
+        let graph = Graph::over(Numbers(None, batch), partitions);
+        graph.builder.has_checkpoint(Some(3 * SECOND));
+        let mut streams = vec![graph.numbers.clone()];
         for made in program {
             let stream = make(made, &streams);
             streams.push(stream);
         }
         let emitted = streams.iter().rev().step_by(2).map(collect).collect();
-        let mut graph = Graph { builder, runtime, numbers }.begin(Duration::ZERO);
+        let mut graph = graph.begin(Duration::ZERO);
         graph.zero_time = Time::ZERO;
         Running { graph, emitted, saved }
     }
@@ -314,10 +316,17 @@ fn a_window_of_windows_goes_on_wherever_it_is_cut() {
         vec![Made::Snapshots(0), Made::Window(1, 2, 3)],
         vec![Made::UpdateState(0), Made::Reduced(1, 4, 2)],
         vec![Made::UpdateState(0), Made::Inverse(1, 3, 1, true), Made::MapWithState(2, false)],
+        // Batches of a stream that is saved come back in the partitions that they had, panes in as many as there are now;
+        // a window that leaves batches out asks for those between late.
+        vec![Made::Map(0, false), Made::Map(1, true), Made::Reduced(2, 3, 1), Made::Inverse(3, 1, 2, false)],
+        // Several values of a key in one batch, from several partitions.
+        vec![Made::Reduced(0, 2, 1), Made::Union(0), Made::MapWithState(2, true)],
     ];
     for program in programs {
         for n in 1..LAST {
-            check(&program, &[n].into(), &[2]).unwrap_or_else(|error| panic!("{program:?} cut after {n}: {error}"));
+            let partitions = [[2], [3]][n as usize % 2];
+            check(&program, &[n].into(), &partitions)
+                .unwrap_or_else(|error| panic!("{program:?} cut after {n} into {partitions:?}: {error}"));
         }
         check(&program, &(1..LAST).collect(), &[2, 3, 1]).unwrap_or_else(|error| panic!("{program:?}: {error}"));
     }
@@ -428,4 +437,45 @@ fn an_interval_fits_the_slide_and_is_said_once() {
     assert_eq!(mistakes(true, |opaque| opaque.checkpoint(SECOND).checkpoint(SECOND)), None);
     let twice = mistakes(true, |opaque| opaque.checkpoint(SECOND).checkpoint(2 * SECOND)).unwrap();
     assert!(twice.contains("cannot be checkpointed each 2s: it is each 1s"), "{twice}");
+}
+
+#[test]
+fn a_filtered_window_is_saved_as_often_as_the_window() {
+    let Graph { numbers, .. } = Graph::new();
+    let pairs = numbers.map(|n| (n, n));
+    let window = pairs.reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, 3 * SECOND, SECOND);
+    let filtered = || window.filter_keys(|_, sum| *sum != 0);
+    assert_eq!(filtered().checkpoint_interval(), Some(10 * SECOND));
+    window.checkpoint(4 * SECOND);
+    assert_eq!(filtered().checkpoint_interval(), Some(4 * SECOND));
+    assert_eq!(filtered().filter_keys(|_, sum| *sum != 1).checkpoint_interval(), Some(4 * SECOND));
+    assert_eq!(filtered().checkpoint(2 * SECOND).checkpoint_interval(), Some(2 * SECOND));
+}
+
+/// An error of planning a batch again waits for whoever asks for the batch, and the closure is not asked again.
+#[test]
+fn a_batch_that_cannot_be_planned_again_is_an_error_for_who_asks() {
+    let run = |breaks: bool| {
+        let parts = Graph::over(Numbers(None, always), 1);
+        parts.builder.has_checkpoint(None);
+        let calls = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&calls);
+        let made = parts.numbers.transform(move |batch, time| match time == at(4) && breaks {
+            true if counted.fetch_add(1, Ordering::Relaxed) == 0 => Err(Error::new(ErrorKind::User, "not now")),
+            _ => Ok(batch),
+        });
+        let emitted = collect(&made.window(3 * SECOND, 2 * SECOND));
+        let graph = parts.begin(Duration::ZERO);
+        for n in 1..=5 {
+            graph.inputs.iter().for_each(|(_, node)| node.plan(at(n)).unwrap());
+        }
+        graph.restore(at(5), &|_, _| Ok(())).unwrap();
+        graph.resume(at(5)).unwrap();
+        let planned = graph.generate(at(6)).map(|planned| planned.jobs.into_iter().for_each(|job| job.run().unwrap()));
+        (planned.map_err(|error| error.to_string()), emitted.try_iter().count(), calls.load(Ordering::Relaxed))
+    };
+    assert_eq!(run(false), (Ok(()), 1, 0));
+    let (planned, emitted, calls) = run(true);
+    assert!(planned.unwrap_err().ends_with("not now"));
+    assert_eq!((emitted, calls), (0, 1));
 }
