@@ -15,6 +15,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::measure::{measure, median, quantile};
+use common::state::{Checkpointed, POLICIES};
 use common::{Case, Size};
 
 /// How often each side runs.
@@ -39,8 +40,39 @@ fn main() {
             report(&make(size), if size == Size::Test { 1 } else { ROUNDS });
         }
     }
+    if "checkpointed batch".contains(&wanted) {
+        checkpoints(size);
+    }
     if "empty batch".contains(&wanted) {
         tick(if size == Size::Test { 100 } else { 20_000 });
+    }
+}
+
+/// What a checkpoint adds to a batch, and what it takes to recover from one.
+fn checkpoints(size: Size) {
+    let rounds = if size == Size::Test { 3 } else { 40 };
+    for (name, sync) in POLICIES {
+        let mut program = Checkpointed::new(size, sync);
+        let run = program.start();
+        (0..3).for_each(|_| program.tick(&run));
+        let (mut wall, mut processor) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let begin = Instant::now();
+            let ((), time) = measure(|| program.tick(&run));
+            processor.push(time.as_secs_f64() * 1e3);
+            wall.push(begin.elapsed().as_secs_f64() * 1e3);
+        }
+        run.stop();
+        let (records, wall, processor) = (program.records, median(&wall), median(&processor));
+        println!("checkpointed batch, {records} records, {name}: {wall:.1} ms, {processor:.1} ms processor time");
+        if sync.is_some() {
+            drop(run);
+            let begin = Instant::now();
+            let run = program.start();
+            let millis = begin.elapsed().as_secs_f64() * 1e3;
+            run.stop();
+            println!("checkpoint, {name}: first batch done {millis:.0} ms after the start; target 1000 ms");
+        }
     }
 }
 

@@ -1,12 +1,35 @@
-//! Running sums by key, beside hand-written maps.
+//! Running sums by key, beside hand-written maps; what a checkpoint adds to a batch, and how long it takes to recover.
 
 mod common;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use tidemill::SyncPolicy;
 
-fn benches(criterion: &mut Criterion) {
-    common::bench_cases(criterion, common::state::CASES);
+use common::Size;
+use common::state::{CASES, Checkpointed, POLICIES};
+
+fn sums(criterion: &mut Criterion) {
+    common::bench_cases(criterion, CASES);
 }
 
-criterion_group!(state, benches);
+/// A batch of 100 k records over 1 M keys, one after the other.
+fn batches(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("batch of a running sum, 1 M keys");
+    for (name, sync) in POLICIES {
+        let mut program = Checkpointed::new(Size::from_args(), sync);
+        let run = program.start();
+        group.sample_size(20).bench_function(name, |bencher| bencher.iter(|| program.tick(&run)));
+    }
+}
+
+/// From the start of the program to its first batch being done, with the states of 1 M keys in its checkpoint.
+fn recovery(criterion: &mut Criterion) {
+    let mut program = Checkpointed::new(Size::from_args(), Some(SyncPolicy::EveryBatch));
+    program.start().stop();
+    criterion.benchmark_group("recovery").sample_size(10).bench_function("1 M keys", |bencher| {
+        bencher.iter_batched(|| (), |()| program.start().stop(), BatchSize::PerIteration);
+    });
+}
+
+criterion_group!(state, sums, batches, recovery);
 criterion_main!(state);

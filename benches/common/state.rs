@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::{AHashMap, RandomState};
 use rayon::prelude::*;
-use tidemill::{DStream, KeyState, QueueSource, StateSpec};
+use tempfile::TempDir;
+use tidemill::{Checkpoint, DStream, KeyState, ManualClock, QueueSource, StateSpec, SyncPolicy};
 
 use super::data::{parts, scramble, uniform_pairs, zipf_pairs};
 use super::windows::Run;
@@ -22,6 +23,13 @@ pub const CASES: &[MakeCase] = &[
             uniform_pairs(records, 1_000_000, seed)
         })
     },
+];
+
+/// How a checkpoint is synced: not at all if there is none.
+pub const POLICIES: [(&str, Option<SyncPolicy>); 3] = [
+    ("without a checkpoint", None),
+    ("synced never", Some(SyncPolicy::Never)),
+    ("synced every batch", Some(SyncPolicy::EveryBatch)),
 ];
 
 const BATCHES: u64 = 40;
@@ -90,17 +98,7 @@ fn ours(batches: Arc<Vec<Vec<Pair>>>, all: impl Fn() -> Vec<Pair> + 'static) -> 
         batches.iter().for_each(|batch| queue.push(batch.iter().copied()));
         let sum = Arc::new(AtomicU64::new(0));
         let total = Arc::clone(&sum);
-        let run = Run::start(queue, |pairs: DStream<Pair>| {
-            let add = |_: &u64, value: Option<u64>, sum: &mut KeyState<u64>| {
-                let total = sum.get().unwrap_or(&0) + value.unwrap_or(0);
-                sum.update(total);
-                total
-            };
-            pairs.map_with_state(StateSpec::function(add)).foreach_batch(move |sums, _| {
-                total.fetch_add(sums.aggregate(0, u64::wrapping_add, u64::wrapping_add)?, Ordering::Relaxed);
-                Ok(())
-            });
-        });
+        let run = Run::start(queue, |pairs| add_up(pairs, total));
         run.tick();
         sum.store(0, Ordering::Relaxed);
         let ticks = batches.len();
@@ -110,4 +108,80 @@ fn ours(batches: Arc<Vec<Vec<Pair>>>, all: impl Fn() -> Vec<Pair> + 'static) -> 
         });
         work
     })
+}
+
+/// The running sum; every record adds the sum of its key to `total`.
+fn add_up(pairs: DStream<Pair>, total: Arc<AtomicU64>) {
+    let add = |_: &u64, value: Option<u64>, sum: &mut KeyState<u64>| {
+        let total = sum.get().unwrap_or(&0) + value.unwrap_or(0);
+        sum.update(total);
+        total
+    };
+    pairs.map_with_state(StateSpec::function(add)).named("sums").foreach_batch(move |sums, _| {
+        total.fetch_add(sums.aggregate(0, u64::wrapping_add, u64::wrapping_add)?, Ordering::Relaxed);
+        Ok(())
+    });
+}
+
+/// What a running sum over 1 M keys costs with a checkpoint on the disk, and without.
+pub struct Checkpointed {
+    hands: ManualClock,
+    queue: QueueSource<Pair>,
+    directory: TempDir,
+    sync: Option<SyncPolicy>,
+    total: Arc<AtomicU64>,
+    /// How many records a batch has.
+    pub records: usize,
+    keys: u64,
+    batches: u64,
+}
+
+impl Checkpointed {
+    /// A program that syncs its checkpoint like this; one without a checkpoint, if it does not say.
+    pub fn new(size: Size, sync: Option<SyncPolicy>) -> Self {
+        Checkpointed {
+            hands: ManualClock::new(),
+            queue: QueueSource::one_at_a_time().partitions(threads()),
+            directory: tempfile::tempdir().unwrap(),
+            sync,
+            total: Arc::default(),
+            records: size.records(RECORDS),
+            keys: size.records(1_000_000) as u64,
+            batches: 0,
+        }
+    }
+
+    /// Starts the program, which goes on where it was, and does its next batch.
+    pub fn start(&mut self) -> Run {
+        self.push();
+        let checkpoint = self.sync.map(|sync| Checkpoint::new(self.directory.path()).sync(sync));
+        let total = Arc::clone(&self.total);
+        let run = Run::start_with(&self.hands, checkpoint, self.queue.clone(), |pairs| add_up(pairs, total));
+        run.tick();
+        self.check();
+        run
+    }
+
+    /// Does another batch. Every key comes once with 1 in the first, and a tenth of the keys with 1 in each after it.
+    pub fn tick(&mut self, run: &Run) {
+        self.push();
+        run.tick();
+        self.check();
+    }
+
+    fn push(&mut self) {
+        let (keys, share, number) = (self.keys, self.records as u64, self.batches);
+        // Another tenth each time, and all of them after ten.
+        let first = if number == 0 { 0..keys } else { (number - 1) * share..number * share };
+        self.queue.push(first.map(move |key| (scramble(key % keys), 1)));
+        self.batches += 1;
+    }
+
+    /// Every record of a round has made the sum of its key one more.
+    fn check(&self) {
+        let (keys, share, number) = (self.keys, self.records as u64, self.batches - 1);
+        let expected =
+            if number == 0 { keys } else { (0..share).map(|at| ((number - 1) * share + at) / keys + 2).sum() };
+        assert_eq!(self.total.swap(0, Ordering::Relaxed), expected, "the sums of batch {number}");
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ahash::{AHashMap, RandomState};
 use rayon::prelude::*;
-use tidemill::{Clock, DStream, Data, Event, Key, ManualClock, QueueSource, StreamingContext};
+use tidemill::{Checkpoint, Clock, DStream, Data, Event, Key, ManualClock, QueueSource, Stop, StreamingContext};
 
 use super::data::{Random, parts, scramble, word, zipf_pairs};
 use super::{Case, MakeCase, Side, Size, Work, side};
@@ -229,9 +229,21 @@ pub struct Run {
 
 impl Run {
     pub fn start<T: tidemill::Data>(queue: QueueSource<T>, build: impl FnOnce(DStream<T>)) -> Run {
-        let hands = ManualClock::new();
-        let context =
-            StreamingContext::builder("run").batch_interval(INTERVAL).clock(Clock::manual(&hands)).build().unwrap();
+        Run::start_with(&ManualClock::new(), None, queue, build)
+    }
+
+    /// With a checkpoint, on a clock that outlives the run: another one of the same program can go on from there.
+    pub fn start_with<T: tidemill::Data>(
+        hands: &ManualClock,
+        checkpoint: Option<Checkpoint>,
+        queue: QueueSource<T>,
+        build: impl FnOnce(DStream<T>),
+    ) -> Run {
+        let builder = StreamingContext::builder("run").batch_interval(INTERVAL).clock(Clock::manual(hands));
+        let context = match checkpoint {
+            Some(checkpoint) => builder.checkpoint(checkpoint).build().unwrap(),
+            None => builder.build().unwrap(),
+        };
         build(context.input(queue));
         let (tell, done) = std::sync::mpsc::channel();
         context.add_listener(move |event: &Event| {
@@ -241,7 +253,7 @@ impl Run {
             }
         });
         context.start().unwrap();
-        Run { context, hands, done: Mutex::new(done) }
+        Run { context, hands: hands.clone(), done: Mutex::new(done) }
     }
 
     /// Lets the next batch be due and waits until it is done.
@@ -249,5 +261,10 @@ impl Run {
         self.hands.advance(INTERVAL);
         self.done.lock().unwrap().recv().unwrap();
         assert_eq!(self.context.state(), tidemill::State::Active);
+    }
+
+    /// Ends the run without another batch.
+    pub fn stop(&self) {
+        self.context.stop(Stop::Now).unwrap();
     }
 }

@@ -56,13 +56,13 @@ impl<'t, S> KeyState<'t, S> {
     /// Whether the key has a state.
     #[inline]
     pub fn exists(&self) -> bool {
-        self.slot.state.is_some()
+        self.slot.state().is_some()
     }
 
     /// The state of the key, if it has one.
     #[inline]
     pub fn get(&self) -> Option<&S> {
-        self.slot.state.as_ref()
+        self.slot.state()
     }
 
     /// Gives the key this state from here on.
@@ -116,6 +116,9 @@ fn refuse(what: &str, why: &str) -> ! {
 
 impl<S: fmt::Debug> fmt::Debug for KeyState<'_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyState").field("state", &self.slot.state).field("phase", &self.phase).finish_non_exhaustive()
+        f.debug_struct("KeyState")
+            .field("state", &self.slot.state())
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
     }
 }

@@ -17,11 +17,14 @@ pub(crate) struct Migrations<S> {
     from: BTreeMap<u32, Migration<S>>,
 }
 
+/// Reads a state at the start of bytes, and says how many it took.
+type Read<S> = Arc<dyn Fn(&[u8]) -> Result<(S, usize)> + Send + Sync>;
+
 /// How states of one older version are read.
 #[derive(Clone)]
 struct Migration<S> {
     shape: String,
-    read: Arc<dyn Fn(&[u8]) -> Result<(S, usize)> + Send + Sync>,
+    read: Read<S>,
     /// How many states were.
     migrated: Arc<AtomicU64>,
 }

@@ -44,7 +44,7 @@ impl<K> Saving<K> {
     }
 
     /// Whether two states are the same as far as their bytes tell. Nobody asks while nothing is saved.
-    pub(super) fn is_same<S: Exchange>(&mut self, old: &Option<S>, new: &Option<S>) -> bool {
+    pub(super) fn is_same<S: Exchange>(&mut self, old: Option<&S>, new: Option<&S>) -> bool {
         let (true, Some(old), Some(new)) = (self.is_on, old, new) else { return false };
         let buffer = &mut self.buffer;
         buffer.clear();
@@ -91,7 +91,7 @@ impl<K: Key, S: Exchange> Table<K, S> {
         let Saving { changed, gone, snapshot, since, is_mixed, .. } = saving;
         let write = |id: u32, into: &mut Entries<'_>| {
             let Some((key, slot)) = keys.get(id) else { return Ok(()) };
-            let Some(state) = &slot.state else { return Ok(()) };
+            let Some(state) = slot.state() else { return Ok(()) };
             let idle = queue.as_ref().map_or(0, |queue| (time - queue.touched(id)).as_micros() as u64);
             chunk::write_kept(key, idle, state, into)
         };
@@ -129,7 +129,7 @@ impl<K: Key, S: Exchange> Table<K, S> {
             return;
         };
         if let Some((_, slot)) = self.keys.get_mut(id) {
-            slot.state = Some(state);
+            slot.replace(Some(state));
         }
         if let Some(queue) = &mut self.queue {
             let idle = i64::try_from(idle_micros).unwrap_or(i64::MAX);

@@ -47,7 +47,7 @@ impl<K: Key, S> Table<K, S> {
 
     /// The keys with their states, in the order of their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &S)> {
-        self.keys.iter().filter_map(|(_, key, slot)| Some((key, slot.state.as_ref()?)))
+        self.keys.iter().filter_map(|(_, key, slot)| Some((key, slot.state()?)))
     }
 
     /// The number of a key. Whoever gives a key its number also [calls](Table::call) a function with it, or
@@ -65,8 +65,8 @@ impl<K: Key, S> Table<K, S> {
     /// that has one.
     pub(crate) fn begin_with(&mut self, key: &K, state: S, time: Time) {
         let id = self.keys.intern(key);
-        let Some((_, slot @ Slot { state: None, .. })) = self.keys.get_mut(id) else { return };
-        slot.state = Some(state);
+        let Some((_, slot @ Slot::Empty { .. })) = self.keys.get_mut(id) else { return };
+        slot.replace(Some(state));
         self.saving.changed(id);
         if let Some(queue) = &mut self.queue {
             queue.touch(id, time);
@@ -80,7 +80,7 @@ impl<K: Key, S> Table<K, S> {
         let mut state = KeyState::new(id, slot, &mut self.journal, false);
         let result = f(key, &mut state);
         let phase = state.phase();
-        if slot.state.is_none() {
+        if slot.state().is_none() {
             self.doubtful.push(id);
         } else if phase == Phase::Unchanged && self.queue.is_some() {
             // A timeout is for keys that nobody asks for: reading is enough to stay (SPARK-11681).
@@ -101,7 +101,7 @@ impl<K: Key, S> Table<K, S> {
     /// The numbers of the keys that time out in the batch at `time`, those that waited longest first. A key that the
     /// batch has been at does not.
     pub(crate) fn due(&self, time: Time) -> Vec<u32> {
-        let has_idled = |id: u32, slot: &Slot<S>| slot.state.is_some() && !self.journal.has(id, slot);
+        let has_idled = |id: u32, slot: &Slot<S>| slot.state().is_some() && !self.journal.has(id, slot);
         let due = self.queue.iter().flat_map(|queue| queue.due(time));
         due.filter(|&id| self.keys.get(id).is_some_and(|(_, slot)| has_idled(id, slot))).collect()
     }
@@ -119,14 +119,15 @@ impl<K: Key, S> Table<K, S> {
 
     /// The key of a number in use and its state.
     pub(crate) fn get(&self, id: u32) -> Option<(&K, Option<&S>)> {
-        self.keys.get(id).map(|(key, slot)| (key, slot.state.as_ref()))
+        self.keys.get(id).map(|(key, slot)| (key, slot.state()))
     }
 
     /// Puts everything back as it was before the batch. This costs a look at every key.
     pub(crate) fn roll_back(&mut self) {
         self.journal.undo(&mut self.keys);
         self.doubtful.clear();
-        let new: Vec<u32> = self.keys.iter().filter(|(_, _, slot)| slot.state.is_none()).map(|(id, _, _)| id).collect();
+        let new: Vec<u32> =
+            self.keys.iter().filter(|(_, _, slot)| slot.state().is_none()).map(|(id, _, _)| id).collect();
         for id in new {
             self.keys.remove(id);
         }
@@ -138,11 +139,11 @@ impl<K: Key, S: Exchange> Table<K, S> {
     /// the same is not saved again.
     pub(crate) fn replace(&mut self, id: u32, f: impl FnOnce(&K, Option<S>) -> Option<S>) {
         let Some((key, slot)) = self.keys.get_mut(id) else { unreachable!("a number in use has a key") };
-        let state = f(key, slot.state.clone());
+        let state = f(key, slot.state().cloned());
         if state.is_none() {
             self.doubtful.push(id);
         }
-        if self.saving.is_same(&slot.state, &state) {
+        if self.saving.is_same(slot.state(), state.as_ref()) {
             self.journal.touch(id, slot);
         } else {
             self.journal.put(id, slot, state);
@@ -155,7 +156,7 @@ impl<K: Key, S: Exchange> Table<K, S> {
             self.journal.changed(self.queue.is_some()).for_each(|id| self.saving.changed(id));
         }
         for id in self.doubtful.drain(..) {
-            let Some((_, slot @ Slot { state: None, .. })) = self.keys.get(id) else { continue };
+            let Some((_, slot @ Slot::Empty { .. })) = self.keys.get(id) else { continue };
             let existed = self.journal.before(id, slot).is_some();
             if let (Some((key, _)), true) = (self.keys.remove(id), existed) {
                 self.saving.gone(key);

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 use tidemill::testing::TestRun;
-use tidemill::{DStream, Data, Exchange, KeyState, MapWithState, Partitions, StateSpec, Time, UpdateSpec};
+use tidemill::{
+    DStream, Data, Exchange, KeyState, MapWithState, Partitions, QueueSource, StateSpec, StreamingContext, Time,
+    UpdateSpec,
+};
 
 use crate::harness::{SECOND, at, check_set, error_of, every_run, line};
 
@@ -636,5 +639,21 @@ fn keys_of_all_partitions_are_told_apart() {
         });
         let out = out.unwrap().sorted();
         assert!(out.batches().iter().all(|batch| batch.iter().map(|(key, _)| *key).eq(keys.iter().copied())));
+    }
+}
+
+#[test]
+fn m_7_the_interval_of_snapshots_follows_the_slide() {
+    for (slide, automatic, explicit) in
+        [(SECOND / 10, SECOND, 2 * SECOND), (SECOND, 10 * SECOND, 2 * SECOND), (10 * SECOND, 100 * SECOND, 20 * SECOND)]
+    {
+        let context = StreamingContext::builder("m-7").batch_interval(slide).build().unwrap();
+        let pairs = context.input(QueueSource::<(u8, u8)>::one_at_a_time());
+        let stream =
+            || pairs.map_with_state(StateSpec::function(|_: &u8, value: Option<u8>, _: &mut KeyState<u8>| value));
+        assert_eq!(stream().checkpoint_interval(), Some(automatic));
+        assert_eq!(stream().checkpoint(explicit).checkpoint_interval(), Some(explicit));
+        assert_eq!(stream().map(|value| value).checkpoint_interval(), None);
+        assert_eq!(stream().state_snapshots().checkpoint_interval(), None);
     }
 }

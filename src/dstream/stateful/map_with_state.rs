@@ -80,9 +80,11 @@ impl<K: Data, V: Data> DStream<(K, V)> {
     }
 }
 
+type Mapped<K, V, S, U> = Stateful<K, S, Function<K, V, S, U>>;
+
 struct Mapping<K: Key, V: Exchange, S: Exchange, U: Data> {
     parent: DStream<(K, V)>,
-    stateful: Arc<Stateful<K, S, Function<K, V, S, U>>>,
+    stateful: Arc<Mapped<K, V, S, U>>,
     partitions: Partitions,
 }
 

@@ -204,6 +204,7 @@ where
         // First all keys are looked up, so that the processor waits for the memory of many of them at a time.
         ids.clear();
         table.intern_all(records.as_slice(), ids);
+        out.reserve(ids.len());
         let mut call = |id, value| out.extend(table.call(id, |key, state| (self.0)(time, key, Some(value), state)));
         match records {
             Chunk::Owned(records) => ids.iter().zip(records.drain(..)).for_each(|(id, (_, value))| call(*id, value)),

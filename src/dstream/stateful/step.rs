@@ -35,6 +35,8 @@ pub(super) struct Taken<C: Change<K, S> + ?Sized, K, S> {
     pub(super) scratch: C::Scratch,
 }
 
+type Steps<K, S, C> = BTreeMap<Time, Weak<Step<K, S, C>>>;
+
 /// A stateful operator, whatever it does in a batch.
 pub(super) struct Stateful<K, S, C: Change<K, S>> {
     method: &'static str,
@@ -43,7 +45,7 @@ pub(super) struct Stateful<K, S, C: Change<K, S>> {
     /// The states to begin with, where their keys belong, until every partition has begun.
     initial: Mutex<Option<Dataset<(K, S)>>>,
     /// The batches that were planned and that somebody may still ask for; and the last one in any case.
-    steps: Mutex<BTreeMap<Time, Weak<Step<K, S, C>>>>,
+    steps: Mutex<Steps<K, S, C>>,
     /// How many streams read all the states of a batch.
     readers: AtomicUsize,
 }

@@ -34,7 +34,7 @@ fn batch(table: &mut Sums, time: i64, codes: &[(u64, u8)]) {
 /// Keys, states and when they were touched: 0 without a timeout.
 fn all(table: &Sums) -> BTreeMap<u64, (u64, i64)> {
     let touched = |id| table.queue.as_ref().map_or(0, |queue| queue.touched(id).as_micros());
-    table.keys.iter().map(|(id, key, slot)| (*key, (slot.state.unwrap(), touched(id)))).collect()
+    table.keys.iter().map(|(id, key, slot)| (*key, (*slot.state().unwrap(), touched(id)))).collect()
 }
 
 #[test]
