@@ -4,6 +4,7 @@
 //! `guide/src/checkpoint-format.md` describes the files byte by byte.
 
 mod chunks;
+mod dump;
 mod entry;
 mod format;
 mod inspection;

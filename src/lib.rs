@@ -43,7 +43,7 @@
 //! | [`Source`], [`QueueSource`] | inputs of your own, records at hand |
 //! | [`testing`] | graphs on a manual clock: batches in, batches out |
 //! | [`Backpressure`], [`RateEstimator`] | inputs kept to what the program can process |
-//! | [`Checkpoint`], [`SyncPolicy`], [`checkpoint`] | where a program keeps what outlives it, and what is in there; [`Storage`] for other places |
+//! | [`Checkpoint`], [`SyncPolicy`], [`Upgrade`], [`Inspection`] | where a program keeps what outlives it, how that goes on with another version, and what is in there; [`Storage`] for other places |
 //! | [`Listener`], [`Event`] | what happens, batch by batch |
 //! | [`Accumulator`], [`Broadcast`] | totals that all tasks add to, values that all of them read |
 //! | [`Error`], [`ErrorKind`] | what failed, where and why |
@@ -54,8 +54,9 @@
 //! # Delivery
 //!
 //! A Kafka record reaches every output at least once: offsets are committed after the outputs of their batch are done.
-//! Nothing but these offsets, and the files that outputs write, outlives the program; after a restart windows begin
-//! empty.
+//! With a [checkpoint](StreamingContextBuilder::checkpoint) the batches themselves outlive the program, what operators
+//! keep from one to the next, and which outputs are done; without one nothing does but these offsets, and after a restart
+//! windows and states begin empty.
 //!
 //! # Features
 //!
@@ -64,7 +65,7 @@ mod backpressure;
 #[cfg(feature = "kafka")]
 mod brokers;
 #[allow(dead_code, unused_imports, reason = "the scheduler will use it")]
-pub mod checkpoint;
+mod checkpoint;
 mod codec;
 mod config;
 mod context;

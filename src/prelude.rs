@@ -1,5 +1,6 @@
 //! All that a program needs: `use tidemill::prelude::*;`.
 
+pub use crate::checkpoint::Checkpoint;
 pub use crate::context::StreamingContext;
 pub use crate::data::{Data, Exchange, Key, Partitions, TotalOrder};
 pub use crate::dataset::{Dataset, SortOrder, StorageLevel};

@@ -14,6 +14,7 @@ mod batches;
 mod generator;
 mod program;
 mod recovery;
+mod settling;
 mod status;
 mod workers;
 
@@ -36,6 +37,7 @@ pub(crate) use attempts::OutputPolicy;
 use generator::{Books, Generator, GeneratorEvent};
 use recovery::Beginning;
 pub(crate) use recovery::Setting;
+use settling::Settling;
 pub use status::State;
 pub(crate) use status::Status;
 
@@ -97,13 +99,23 @@ impl Scheduler {
             // The inputs that have started already let go of what they hold; the first error is the one to tell.
             let _ = graph.stop_inputs(Duration::ZERO);
         })?;
-        let Beginning { zero_time, first_tick, before, journal } = beginning;
+        let Beginning { zero_time, first_tick, before, journal, recovered } = beginning;
         with.bus.post(Event::StreamingStarted { zero_time });
+        recovered.into_iter().for_each(|recovered| with.bus.post(recovered));
         let (events, inbox) = unbounded();
         let (jobs, queue) = unbounded();
+        let settling = Arc::new(Settling::new());
         let mut workers = Vec::new();
         for number in 0..settings.concurrent_jobs {
-            match workers::spawn(number, queue.clone(), events.clone(), settings.outputs, journal.clone(), with) {
+            match workers::spawn(
+                number,
+                queue.clone(),
+                &settling,
+                events.clone(),
+                settings.outputs,
+                journal.clone(),
+                with,
+            ) {
                 Ok(worker) => workers.push(worker),
                 Err(error) => {
                     // The others end when nobody can send them a job any more.
@@ -114,8 +126,13 @@ impl Scheduler {
             }
         }
         let interval = settings.setting.batch_interval;
-        let books =
-            Books { interval, max_queued_batches: settings.max_queued_batches, before, journal: journal.clone() };
+        let books = Books {
+            interval,
+            max_queued_batches: settings.max_queued_batches,
+            before,
+            journal: journal.clone(),
+            settling,
+        };
         let generator = Generator::new(graph, jobs, books, with);
         let generator = Thread::spawn("tidemill-generator", Arc::clone(&with.on_error), move || generator.run(&inbox))?;
         let ticks = events.clone();

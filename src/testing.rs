@@ -395,12 +395,15 @@ impl<R> TestRun<R> {
     }
 }
 
+/// Batches with their times, in the order in which they came out.
+type Emitted<U> = Vec<(Time, Vec<U>)>;
+
 /// A run under way: what stays from one part to the next.
 struct Run<U> {
     clock: ManualClock,
     settings: StreamingContextBuilder,
     batch_interval: Duration,
-    emitted: Arc<Mutex<Vec<(Time, Vec<U>)>>>,
+    emitted: Arc<Mutex<Emitted<U>>>,
 }
 
 impl<U: Data> Run<U> {

@@ -183,3 +183,63 @@ fn running_totals_counts_every_payment_once_however_often_it_is_killed() {
     assert_eq!(stdout.lines().filter(|line| line.contains(" was killed after ")).count(), 5, "{stdout}");
     assert!(stdout.ends_with("ann: 5050\nbob: 10100\neve: 15150\n"), "{stdout}");
 }
+
+#[test]
+fn inspect_checkpoint_lists_dumps_and_resets() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let run = |command: &str, rest: &[&str]| {
+        let output = example("inspect_checkpoint").arg(command).arg(directory.path()).args(rest).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run("run", &[]);
+    let list = run("list", &[]);
+    assert!(list.contains("program clicks") && list.contains("4 records"), "{list}");
+    assert!(list.contains("state clicks_per_user: 2 keys"), "{list}");
+    let dump = run("dump", &["clicks_per_user"]);
+    let expected =
+        [r#"{"key":"ada","state":{"clicks":3,"last":"/cart"}}"#, r#"{"key":"bob","state":{"clicks":1,"last":"/"}}"#];
+    assert_eq!(dump.lines().collect::<Vec<_>>(), expected);
+    run("reset", &["clicks_per_user"]);
+    assert_eq!(run("dump", &["clicks_per_user"]), "");
+}
+
+/// A hundred megabytes of state, under a limit of the system that leaves no room for them twice.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_large_state_is_not_doubled_by_its_snapshots_or_by_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let limited = |kib: u32, batches: &str| {
+        let program = example("large_state");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -d {kib}; exec \"$0\" \"$@\"")]).arg(program.get_program());
+        shell.args(["--keys", "500000", "--batches", batches, "--directory"]).arg(folder.path()).output().unwrap()
+    };
+    // What a line says: the phase, keys, megabytes of state, of memory, and of memory at most.
+    let lines = |output: &Output| -> Vec<(String, Vec<u64>)> {
+        let stdout = String::from_utf8(output.stdout.clone()).unwrap();
+        assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+        let line = |line: &str| {
+            let (phase, rest) = line.split_once(": ").unwrap();
+            let numbers = rest.split(' ').filter_map(|word| word.parse().ok()).collect::<Vec<u64>>();
+            assert_eq!(numbers.len(), 4, "{line}");
+            (phase.to_string(), numbers)
+        };
+        stdout.lines().map(line).collect()
+    };
+    let first = lines(&limited(180_000, "120"));
+    let second = lines(&limited(180_000, "120"));
+    assert_eq!(first.iter().map(|(phase, _)| phase.as_str()).collect::<Vec<_>>(), ["filled", "120 batches later"]);
+    assert_eq!(second.iter().map(|(phase, _)| phase.as_str()).collect::<Vec<_>>(), ["restored", "120 batches later"]);
+    let filled = first[0].1[2];
+    assert!(filled > 90, "{first:?}");
+    for (phase, numbers) in first.iter().chain(&second) {
+        assert_eq!(numbers[0], 500_000, "{phase}");
+        assert!(numbers[3] * 2 < filled * 3, "{phase}: {numbers:?} while {filled} MB were enough to fill it");
+    }
+    // What does not suffice ends the process. With more it goes on, and would say if a key had come too often.
+    let aborted = limited(50_000, "1");
+    assert!(!aborted.status.success());
+    assert!(String::from_utf8_lossy(&aborted.stderr).contains("memory allocation of"), "{aborted:?}");
+    assert_eq!(lines(&limited(180_000, "1"))[0].0, "restored");
+}

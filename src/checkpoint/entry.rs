@@ -116,6 +116,8 @@ pub(super) enum Entry {
     },
     /// What was needed only before was let go.
     Kept(Kept),
+    /// Outputs that failed for batches up to this one do not run again for them.
+    GivenUp(Time),
 }
 
 impl Entry {
@@ -172,6 +174,10 @@ impl Entry {
                 put_time(into, *oldest);
                 put_time(into, *plans_from);
             }
+            Entry::GivenUp(up_to) => {
+                into.push(8);
+                put_time(into, *up_to);
+            }
         }
     }
 
@@ -197,6 +203,7 @@ impl Entry {
             5 => Entry::Dropped(fields.list(read_segment)?),
             6 => Entry::Forgotten { operator: fields.operator()?, up_to: fields.time()? },
             7 => Entry::Kept(Kept { oldest: fields.time()?, plans_from: fields.time()? }),
+            8 => Entry::GivenUp(fields.time()?),
             other => return Err(damaged(format!("an entry of the unknown kind {other}"))),
         })
     }

@@ -143,7 +143,7 @@ impl Inspection {
     /// The batches that are still kept, in the order of time: those that are not done, and older ones for as long as
     /// windows or older states need them.
     pub fn batches(&self) -> Vec<InspectedBatch> {
-        self.found.batches().iter().map(|batch| self.inspect_batch(batch)).collect()
+        self.found.kept_batches().iter().map(|batch| self.inspect_batch(batch)).collect()
     }
 
     fn inspect_batch(&self, batch: &LoggedBatch) -> InspectedBatch {

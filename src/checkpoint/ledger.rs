@@ -9,6 +9,11 @@ use crate::id::OperatorId;
 use crate::state::ChunkKind;
 use crate::time::Time;
 
+/// An output that has failed for a batch can run again until so many later ones are done. Up to then the plans and the
+/// changes of state of all of them are kept: enough for somebody to mend what the output writes to, and the checkpoint of
+/// a program whose output fails for ever does not grow for ever.
+pub(super) const MOST_BEHIND: usize = 1000;
+
 /// Before all batches.
 pub(super) const NEVER: Time = Time::from_micros(i64::MIN);
 
@@ -37,6 +42,8 @@ pub(super) struct Ledger {
     pub(super) forgotten: BTreeMap<OperatorId, Time>,
     /// What there is for a fall-back; `None` if nothing was let go yet.
     pub(super) kept: Option<Kept>,
+    /// Outputs that failed for batches up to this one do not run again for them.
+    given_up: Option<Time>,
     pub(super) segments: BTreeMap<FileId, Segment>,
     pub(super) spans: BTreeMap<(OperatorId, Class), Span>,
 }
@@ -123,6 +130,7 @@ impl Ledger {
                 self.forgotten.insert(operator, up_to);
             }
             Entry::Kept(kept) => self.kept = Some(kept),
+            Entry::GivenUp(up_to) => self.given_up = self.given_up.max(Some(up_to)),
         }
     }
 
@@ -154,17 +162,53 @@ impl Ledger {
         }
     }
 
-    /// The batches that a restart asks for: those that are not done or have an output that failed, those whose plans are
-    /// still needed, and the last, since inputs go on behind it.
+    /// The batches that are done, but for an output that has failed and is to run again.
+    pub(super) fn owed(&self) -> Vec<Time> {
+        let Some(done) = self.done_up_to() else { return Vec::new() };
+        let is_owed = |(time, planned): &(&Time, &PlannedBatch)| {
+            Some(**time) > self.given_up && planned.outputs.values().any(Option::is_some)
+        };
+        self.plans.range(..=done).filter(is_owed).map(|(time, _)| *time).collect()
+    }
+
+    /// The newest of the owed batches behind which too many others are done.
+    pub(super) fn owed_too_long(&self) -> Option<Time> {
+        let (bound, _) = self.done.range(..=self.done_up_to()?).rev().nth(MOST_BEHIND)?;
+        self.owed().into_iter().take_while(|owed| owed <= bound).last()
+    }
+
+    /// Says which outputs never get which of the batches that they are owed, if those up to a batch are given up.
+    pub(super) fn losses(&self, up_to: Time, why: &str) -> Vec<String> {
+        let mut losses: BTreeMap<OperatorId, (usize, Time, Time, &str)> = BTreeMap::new();
+        for time in self.owed().into_iter().take_while(|time| *time <= up_to) {
+            for (output, failure) in &self.plans[&time].outputs {
+                let Some(failure) = failure else { continue };
+                let loss = losses.entry(*output).or_insert((0, time, time, failure));
+                *loss = (loss.0 + 1, loss.1, time, failure);
+            }
+        }
+        let operators = self.manifest.iter().flat_map(|manifest| &manifest.operators);
+        let names: BTreeMap<OperatorId, String> =
+            operators.map(|saved| (saved.id, format!("{} ({})", saved.name, saved.site))).collect();
+        let line = |(output, (count, first, last, failure)): (OperatorId, (usize, Time, Time, &str))| {
+            let output = names.get(&output).cloned().unwrap_or_else(|| output.to_string());
+            let batches = match count {
+                1 => format!("batch {first}"),
+                _ => format!("{count} batches from {first} to {last}"),
+            };
+            format!("output {output} never gets {batches}, for which it failed (\"{failure}\"): {why}")
+        };
+        losses.into_iter().map(line).collect()
+    }
+
+    /// The batches that a restart asks for: those that are not done, those whose plans are still needed, and the last,
+    /// since inputs go on behind it.
     pub(super) fn needed_batches(&self) -> Vec<LoggedBatch> {
         let done = self.done_up_to().and_then(|time| self.done.get(&time));
         let plans_from = done.map_or(NEVER, |done| done.plans_from);
         let last = self.plans.keys().next_back().copied();
         let mut batches = self.batches();
-        batches.retain(|batch| {
-            let has_failed = batch.outputs.iter().any(|(_, failure)| failure.is_some());
-            batch.time >= plans_from || !batch.done || has_failed || Some(batch.time) == last
-        });
+        batches.retain(|batch| batch.time >= plans_from || !batch.done || Some(batch.time) == last);
         batches
     }
 
@@ -192,12 +236,18 @@ impl Ledger {
         self.spans.retain(|(of, _), _| *of != operator);
     }
 
-    /// What operators that are not part of the program any more have kept is not needed for ever.
-    pub(super) fn keep_spans_of(&mut self, manifest: &Manifest) {
-        self.spans.retain(|(operator, _), _| manifest.operators.iter().any(|saved| saved.id == *operator));
+    /// Of operators that are not part of the program any more, what they have kept is not needed for ever, and outputs
+    /// are owed nothing.
+    pub(super) fn keep_only(&mut self, manifest: &Manifest) {
+        let is_left = |operator: &OperatorId| manifest.operators.iter().any(|saved| saved.id == *operator);
+        self.spans.retain(|(operator, _), _| is_left(operator));
+        for planned in self.plans.values_mut() {
+            planned.outputs.retain(|output, failure| failure.is_none() || is_left(output));
+        }
     }
 
-    /// What is needed if so many complete snapshots are to be kept besides the newest.
+    /// What is needed if so many complete snapshots are to be kept besides the newest, and outputs are to run again for
+    /// the batches that they are owed; `None` if everything is.
     ///
     /// The batches that can be gone back to are chosen so that they have no chunk of state in common: damage of one leaves
     /// the others.
@@ -212,6 +262,10 @@ impl Ledger {
                 Some((time, _)) => oldest = *time,
                 None => break,
             }
+        }
+        if let Some(owed) = self.owed().first() {
+            let (before, _) = self.done.range(..owed).next_back()?;
+            oldest = oldest.min(*before);
         }
         Some(Kept { oldest, plans_from: self.done.get(&oldest)?.plans_from })
     }
@@ -236,13 +290,10 @@ impl Ledger {
             let since = |class| spans.get(&(*operator, class)).and_then(|span| span.since(oldest));
             ![Class::State, Class::Batch].into_iter().filter_map(since).any(|since| since > *up_to)
         });
-        let has_failed = |planned: &PlannedBatch| planned.outputs.values().any(Option::is_some);
         let plans = self.plans.len();
         let done = &self.done;
         let last = self.plans.keys().next_back().copied();
-        self.plans.retain(|time, planned| {
-            *time >= plans_from || !done.contains_key(time) || has_failed(planned) || Some(*time) == last
-        });
+        self.plans.retain(|time, _| *time >= plans_from || !done.contains_key(time) || Some(*time) == last);
         if self.plans.len() < plans || !dead.is_empty() {
             self.kept = Some(kept);
         }
@@ -255,6 +306,7 @@ impl Ledger {
     pub(super) fn entries(&self) -> Vec<Entry> {
         let mut entries: Vec<Entry> = self.manifest.clone().map(Entry::Manifest).into_iter().collect();
         entries.extend(self.kept.map(Entry::Kept));
+        entries.extend(self.given_up.map(Entry::GivenUp));
         entries.extend(self.forgotten.iter().map(|(&operator, &up_to)| Entry::Forgotten { operator, up_to }));
         for (time, planned) in &self.plans {
             entries.push(Entry::Planned { time: *time, inputs: planned.inputs.clone() });

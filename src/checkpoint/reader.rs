@@ -29,7 +29,16 @@ pub(super) struct Found {
     places: Vec<Place>,
     /// Groups that cannot be read to their ends: the batch, and what is wrong.
     broken: Vec<(Time, String)>,
+    said: Said,
+}
+
+/// What a reader has to say.
+#[derive(Debug, Default)]
+struct Said {
+    /// What was damaged or is lost, and what is done about it.
     reports: Vec<String>,
+    /// What does no harm.
+    notes: Vec<String>,
 }
 
 /// A chunk that was found.
@@ -46,10 +55,6 @@ impl Found {
     /// What the log says, for its next owner.
     pub(super) fn ledger(&self) -> Ledger {
         self.ledger.clone()
-    }
-
-    pub(super) fn reports(&self) -> &[String] {
-        &self.reports
     }
 
     /// The chunks of an operator that a restart reads, in the order of time.
@@ -116,8 +121,26 @@ impl Found {
     fn is_kept(&self, time: Option<Time>) -> bool {
         let ledger = &self.ledger;
         let after = time.map_or(Bound::Unbounded, Bound::Excluded);
-        let has_all = ledger.done.range((after, Bound::Unbounded)).all(|(time, _)| ledger.plans.contains_key(time));
-        has_all && ledger.kept.is_none_or(|kept| time >= Some(kept.oldest))
+        let has_plans =
+            || ledger.done.range((after, Bound::Unbounded)).all(|(time, _)| ledger.plans.contains_key(time));
+        ledger.kept.is_none_or(|kept| time >= Some(kept.oldest)) && has_plans()
+    }
+
+    /// The batches before this one that could be gone back to, the newest last; `None` is the beginning.
+    fn earlier(&self, time: Time) -> impl DoubleEndedIterator<Item = Option<Time>> {
+        let from_nothing = self.ledger.forgotten.is_empty().then_some(None);
+        from_nothing.into_iter().chain(self.ledger.done.range(..time).map(|(time, _)| Some(*time)))
+    }
+
+    /// Whether all is there that it takes to go back to the batch at `time`, and what was checked of it is whole.
+    fn is_good(&self, time: Option<Time>) -> bool {
+        self.is_kept(time) && time.is_none_or(|time| self.damage_at(time).is_none())
+    }
+
+    /// Takes back all that is done after a batch.
+    fn go_back_to(&mut self, time: Option<Time>) {
+        self.ledger.fall_back_to(time);
+        self.places.retain(|place| Some(place.info.time) <= time);
     }
 
     /// Reads the bytes of chunks and marks those that are damaged: of those that are needed to restore what was kept after
@@ -147,26 +170,47 @@ impl Found {
         self.check(storage, Some(newest))?;
         let Some(damage) = self.damage_at(newest) else { return Ok(()) };
         self.check(storage, None)?;
-        let earlier = self.ledger.done.range(..newest).rev().map(|(time, _)| Some(*time));
-        let from_nothing = self.ledger.forgotten.is_empty().then_some(None);
-        let good = earlier
-            .chain(from_nothing)
-            .find(|time| self.is_kept(*time) && time.is_none_or(|time| self.damage_at(time).is_none()));
-        let Some(good) = good else {
+        let Some(good) = self.earlier(newest).rev().find(|time| self.is_good(*time)) else {
             let message = format!(
                 "{damage}; no older state that is whole is left with the plans of the batches after it: put the file back \
                  from a copy, reset the operator, or begin with an empty directory"
             );
             return Err(damaged(message));
         };
-        let to = good.map_or("the beginning".to_string(), |time| format!("batch {time}"));
-        let report = format!(
-            "{damage}; the state falls back from batch {newest} to {to}, and the batches after that run again from their \
-             plans, without the outputs that are done"
-        );
-        self.reports.push(report);
-        self.ledger.fall_back_to(good);
-        self.places.retain(|place| Some(place.info.time) <= good);
+        let report = format!("{damage}; the state falls back from batch {newest} to {}", and_again(good));
+        self.said.reports.push(report);
+        self.go_back_to(good);
+        Ok(())
+    }
+
+    /// Goes back to before the oldest batch that an output is owed, as far as there is a state to go back to. What cannot
+    /// be reached any more is given up.
+    fn go_back_to_owed(&mut self, storage: &dyn Storage) -> Result<()> {
+        let owed = self.ledger.owed();
+        let (Some(newest), Some(first)) = (self.ledger.done_up_to(), owed.first()) else { return Ok(()) };
+        let before = self.ledger.done.range(..first).next_back().map(|(time, _)| *time);
+        if before.is_some() {
+            self.check(storage, before)?;
+        }
+        if !self.is_good(before) {
+            self.check(storage, None)?;
+        }
+        let oldest = self.earlier(newest).find(|time| self.is_good(*time));
+        let lost = oldest.map_or(owed.len(), |oldest| owed.partition_point(|owed| Some(*owed) <= oldest));
+        if let Some(up_to) = owed[..lost].last() {
+            let why = "no state from before that is whole is left to run again from";
+            self.said.reports.extend(self.ledger.losses(*up_to, why));
+            self.ledger.apply(Entry::GivenUp(*up_to));
+        }
+        let Some(first) = owed.get(lost) else { return Ok(()) };
+        let good = self.earlier(*first).rev().find(|time| self.is_good(*time));
+        let Some(good) = good else { return Ok(()) };
+        let what = match owed.len() - lost {
+            1 => format!("an output failed for batch {first}"),
+            more => format!("outputs failed for {more} batches from {first} on"),
+        };
+        self.said.notes.push(format!("{what}; going back from batch {newest} to {}", and_again(good)));
+        self.go_back_to(good);
         Ok(())
     }
 
@@ -182,9 +226,9 @@ impl Found {
 /// Reads what is there; `None` if no program has ever begun here. Works beside a running owner.
 pub(super) fn read(storage: &Arc<dyn Storage>, start_from_last_good: bool) -> Result<Option<Found>> {
     let storage = &**storage;
-    let mut reports = Vec::new();
-    let Some(ledger) = read_ledger(storage, start_from_last_good, &mut reports)? else { return Ok(None) };
-    let mut found = Found { ledger, places: Vec::new(), broken: Vec::new(), reports };
+    let mut said = Said::default();
+    let Some(ledger) = read_ledger(storage, start_from_last_good, &mut said)? else { return Ok(None) };
+    let mut found = Found { ledger, places: Vec::new(), broken: Vec::new(), said };
     let done: Vec<Done> = found.ledger.done.values().cloned().collect();
     for Done { time, group, .. } in done {
         if let Some(group) = group {
@@ -196,22 +240,32 @@ pub(super) fn read(storage: &Arc<dyn Storage>, start_from_last_good: bool) -> Re
     let forgotten = &found.ledger.forgotten;
     found.places.retain(|place| forgotten.get(&place.info.operator).is_none_or(|up_to| place.info.time > *up_to));
     found.fall_back(storage)?;
+    found.go_back_to_owed(storage)?;
     found.note_chunks();
-    for report in &found.reports {
+    for report in &found.said.reports {
         tracing::error!("checkpoint {}: {report}", storage.place());
+    }
+    for note in &found.said.notes {
+        tracing::info!("checkpoint {}: {note}", storage.place());
     }
     Ok(Some(found))
 }
 
+/// Where it goes on, and what follows.
+fn and_again(good: Option<Time>) -> String {
+    let to = good.map_or("the beginning".to_string(), |time| format!("batch {time}"));
+    format!("{to}, and the batches after that run again from their plans, without the outputs that are done")
+}
+
 /// Reads the newest batch log.
-fn read_ledger(storage: &dyn Storage, consent: bool, reports: &mut Vec<String>) -> Result<Option<Ledger>> {
+fn read_ledger(storage: &dyn Storage, consent: bool, said: &mut Said) -> Result<Option<Ledger>> {
     let logs = logs(storage)?;
     let mut first_error = None;
     for log in logs {
-        match read_log(storage, log, consent, reports) {
+        match read_log(storage, log, consent, said) {
             Ok(ledger) => {
                 if let Some(error) = first_error {
-                    reports.push(format!("{error}; going on from {}", log.name()));
+                    said.reports.push(format!("{error}; going on from {}", log.name()));
                 }
                 return Ok(Some(ledger));
             }
@@ -238,7 +292,7 @@ fn logs(storage: &dyn Storage) -> Result<Vec<FileId>> {
     Ok(logs.into_iter().rev().collect())
 }
 
-fn read_log(storage: &dyn Storage, log: FileId, consent: bool, reports: &mut Vec<String>) -> Result<Ledger> {
+fn read_log(storage: &dyn Storage, log: FileId, consent: bool, said: &mut Said) -> Result<Ledger> {
     let name = log.name();
     let bytes = storage.read(&name, 0..u64::MAX).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => damaged(format!(
@@ -254,11 +308,11 @@ fn read_log(storage: &dyn Storage, log: FileId, consent: bool, reports: &mut Vec
         let Some(body) = open_frame(log, at, &bytes[at as usize..]) else {
             let left = bytes.len() as u64 - at;
             if at > FILE_HEAD && !was_synced(log, at, &bytes) {
-                reports.push(format!("{name} at byte {at}: the last {left} bytes were never complete, and were cut"));
+                said.notes.push(format!("{name} at byte {at}: the last {left} bytes were never complete, and are cut"));
                 break;
             }
             if at > FILE_HEAD && consent {
-                reports.push(format!("{name} at byte {at}: damaged; the {left} bytes from there on are left out"));
+                said.reports.push(format!("{name} at byte {at}: damaged; the {left} bytes from there on are left out"));
                 break;
             }
             let message = format!(
@@ -399,13 +453,18 @@ impl Recovered {
         &self.manifest
     }
 
-    /// The batches that are not done or have an output that failed, those whose plans are still needed by what is, and the
-    /// last; in the order of time.
+    /// The batches that are not done, those whose plans are still needed by what is, and the last; in the order of time.
     pub(crate) fn batches(&self) -> &[LoggedBatch] {
         &self.batches
     }
 
-    /// The newest batch that with all before it is done and whose state can be restored; the zero time if there is none.
+    /// All batches whose plans are still there, for whatever reason.
+    pub(super) fn kept_batches(&self) -> Vec<LoggedBatch> {
+        self.found.ledger.batches()
+    }
+
+    /// The newest batch that with all before it is done, that no output is owed, nor one before it, and whose state can be
+    /// restored; the zero time if there is none.
     pub(crate) fn done_up_to(&self) -> Time {
         self.found.ledger.done_up_to().unwrap_or(self.manifest.zero_time)
     }
@@ -425,9 +484,15 @@ impl Recovered {
         saved
     }
 
-    /// What was damaged, and what was done about it.
+    /// What was damaged or is lost, and what is done about it.
     pub(crate) fn reports(&self) -> &[String] {
-        &self.found.reports
+        &self.found.said.reports
+    }
+
+    /// What was found and does no harm.
+    #[cfg(test)]
+    pub(super) fn notes(&self) -> &[String] {
+        &self.found.said.notes
     }
 
     /// Hands over the chunks of an operator that are needed at [`done_up_to`](Recovered::done_up_to): those of a partition

@@ -4,6 +4,7 @@ mod damage;
 mod format;
 mod memory;
 mod outage;
+mod owed;
 mod ownership;
 
 use std::path::Path;

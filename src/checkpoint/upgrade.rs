@@ -281,7 +281,7 @@ impl Comparer<'_> {
         let (_, gone, new) = self.matched(saved, Role::Output);
         for old in gone {
             let left: Vec<&LoggedBatch> =
-                pending.iter().filter(|batch| !batch.outputs.iter().any(|(id, _)| *id == old.id)).copied().collect();
+                pending.iter().filter(|batch| !batch.outputs.contains(&(old.id, None))).copied().collect();
             let (name, site) = (&old.name, &old.site);
             if left.is_empty() {
                 self.say(DifferenceKind::Fine, format!("the output `{name}`, built at {site}, is gone"));
@@ -453,7 +453,6 @@ impl Comparer<'_> {
     }
 
     /// Operators in both, in the checkpoint only, and in the program only.
-    #[expect(clippy::type_complexity, reason = "three lists that are taken apart at once")]
     fn matched<'m>(
         &self,
         saved: &'m Manifest,

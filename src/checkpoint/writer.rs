@@ -10,7 +10,7 @@ use super::chunks::put_chunk;
 use super::entry::{Done, Entry, Group, Manifest};
 use super::format::{FILE_HEAD, FileId, FileKind, put_frame, put_u64};
 use super::journal::{Backlog, Command, waiting_bytes};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, MOST_BEHIND};
 use super::owner::{HEART_BEAT, Heart, Owner, files};
 use super::settings::{Checkpoint, SyncPolicy};
 use crate::error::{Error, ErrorKind, Result};
@@ -334,7 +334,7 @@ impl Writer {
     fn begin(&mut self, manifest: Manifest) -> Result<()> {
         let schemas = manifest.operators.iter().filter_map(|saved| Some((saved.id, saved.schema.as_ref()?.version)));
         self.versions = schemas.collect();
-        self.ledger.keep_spans_of(&manifest);
+        self.ledger.keep_only(&manifest);
         self.ledger.apply(Entry::Manifest(manifest));
         self.roll()?;
         self.remove_orphans()
@@ -363,6 +363,7 @@ impl Writer {
     fn clean(&mut self) -> Result<()> {
         if self.done_since_prune >= PRUNE_EVERY.max(self.ledger.done.len() / 8) {
             self.done_since_prune = 0;
+            self.give_up_owed()?;
             let mut dead = self.ledger.prune(self.settings.generations);
             dead.retain(|segment| *segment != self.state.0);
             if !dead.is_empty() {
@@ -376,6 +377,16 @@ impl Writer {
             Some(log) if log.length >= self.settings.batch_segment_bytes.max(ROLL_FACTOR * log.began) => self.roll(),
             _ => Ok(()),
         }
+    }
+
+    /// Lets go of batches that an output is owed for too long.
+    fn give_up_owed(&mut self) -> Result<()> {
+        let Some(up_to) = self.ledger.owed_too_long() else { return Ok(()) };
+        let why = format!("more than {MOST_BEHIND} batches are done since, and the program was not started again");
+        for loss in self.ledger.losses(up_to, &why) {
+            tracing::error!("checkpoint {}: {loss}", self.storage.place());
+        }
+        self.log(vec![Entry::GivenUp(up_to)])
     }
 
     /// Removes all segments of batch logs but the newest and the one before.

@@ -40,12 +40,15 @@ pub fn probe<V, U>(_variable: &V) -> Probe<DStream<U>, V, U> {
     Probe { name: DStream::name_after_binding, types: PhantomData }
 }
 
+/// As what [`probe`] returns, of a stream that also gives states.
+type StatefulProbe<V, K, S, U> = Probe<MapWithState<K, S, U>, V, (K, S, U)>;
+
 /// As [`probe`], of a stream that also gives states.
-pub fn stateful_probe<V, K, S, U>(_variable: &V) -> Probe<MapWithState<K, S, U>, V, (K, S, U)> {
+pub fn stateful_probe<V, K, S, U>(_variable: &V) -> StatefulProbe<V, K, S, U> {
     Probe { name: |stream, name, mark| stream.name_after_binding(name, mark), types: PhantomData }
 }
 
-impl<V, K, S, U> Deref for Probe<MapWithState<K, S, U>, V, (K, S, U)> {
+impl<V, K, S, U> Deref for StatefulProbe<V, K, S, U> {
     type Target = Probe<V, V, ((), (), ())>;
 
     fn deref(&self) -> &Probe<V, V, ((), (), ())> {
@@ -58,7 +61,7 @@ pub fn name_stateful_binding<V, K, S, U>(
     variable: &V,
     name: &str,
     mark: Mark,
-    _probe: &Probe<MapWithState<K, S, U>, V, (K, S, U)>,
+    _probe: &StatefulProbe<V, K, S, U>,
     cast: &Probe<V, V, (K, S, U)>,
 ) {
     (cast.name)(variable, name, mark);

@@ -12,6 +12,21 @@ pub enum Event {
         /// The instant before the first batch.
         zero_time: Time,
     },
+    /// The context goes on from a checkpoint. Comes after `StreamingStarted`, before the first batch.
+    Recovered {
+        /// The batch after which it goes on: it and all before it are done, and state is as it left it.
+        done_up_to: Time,
+        /// How many batches were planned by an earlier run, and run now with the records of then: those that were not
+        /// done, and those from the first on that an output failed for.
+        pending: usize,
+        /// How many batches come that were due while the program did not run.
+        missed: u64,
+        /// How many more were due, and never come: see
+        /// [`max_missed_batches`](crate::StreamingContextBuilder::max_missed_batches). No record is lost by it.
+        not_made_up: u64,
+        /// What of the checkpoint was damaged or is lost, and what was done about it. Empty if all is well.
+        reports: Vec<String>,
+    },
     /// A batch was planned and its jobs wait to run.
     BatchSubmitted(BatchInfo),
     /// The first job of a batch began.

@@ -6,7 +6,8 @@ use crossbeam_channel::{Receiver, Sender, never};
 
 use super::batches::Batches;
 use super::recovery::{CatchingUp, Due, Pending};
-use super::workers::{Assignment, JobOutcome, Work};
+use super::settling::Settling;
+use super::workers::{Assignment, End, JobOutcome};
 use super::{Status, Surroundings, left_undone};
 use crate::checkpoint::{Journal, LoggedBatch, LoggedInput};
 use crate::dstream::{DStreamGraph, Planned, PlannedInput};
@@ -50,6 +51,8 @@ pub(super) struct Books {
     pub(super) before: CatchingUp,
     /// Where plans are written down.
     pub(super) journal: Option<Journal>,
+    /// Where the ends of batches wait for their turns.
+    pub(super) settling: Arc<Settling<End>>,
 }
 
 /// Plans batches, keeps their books and tells inputs and listeners what is done. All of it on one thread.
@@ -226,10 +229,17 @@ impl Generator {
         if parts == 0 {
             return self.batch_ended(time);
         }
-        let outputs = jobs.into_iter().map(|job| Work::Output(self.graph.output_id(job.output), job));
-        for work in outputs.chain(settle.map(Work::Settle)) {
+        let is_only_settled = jobs.is_empty();
+        if let Some(settle) = settle {
+            self.books.settling.planned(time, jobs.len(), End { settle, ticket: ticket.clone() });
+        }
+        let outputs = jobs.into_iter().map(|job| {
+            let (id, ticket) = (self.graph.output_id(job.output), ticket.clone());
+            Assignment::Output { batch: time, id, job, ticket }
+        });
+        for assignment in outputs.chain(is_only_settled.then_some(Assignment::Settle)) {
             self.jobs
-                .send(Assignment { batch: time, work, ticket: ticket.clone() })
+                .send(assignment)
                 .map_err(|_| Error::new(ErrorKind::Internal, "the job threads have ended before the generator"))?;
         }
         Ok(())
@@ -318,7 +328,12 @@ impl Generator {
             let left = batch.info.outputs.iter().filter(|output| output.ended.is_none());
             left.map(|output| format!("batch {} output {}", output.batch, output.name))
         });
-        let late = self.late_ticks.iter().map(|time| format!("batch {time} not planned"));
+        // There may be thousands.
+        let late = match (self.late_ticks.front(), self.late_ticks.back()) {
+            (Some(first), Some(last)) if first < last => Some(format!("batches {first} to {last} not planned")),
+            (Some(only), _) => Some(format!("batch {only} not planned")),
+            (None, _) => None,
+        };
         let undone: Vec<_> = running.chain(late).collect();
         left_undone(&undone.join(", "))
     }

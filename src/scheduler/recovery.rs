@@ -11,7 +11,7 @@ use crate::dstream::{DStreamGraph, source_plan};
 use crate::error::Result;
 use crate::id::OperatorId;
 use crate::input::ContextOf;
-use crate::listener::InputInfo;
+use crate::listener::{Event, InputInfo};
 use crate::time::Time;
 
 /// Where a graph begins.
@@ -23,6 +23,8 @@ pub(super) struct Beginning {
     pub(super) before: CatchingUp,
     /// Where plans and ends of batches are written down.
     pub(super) journal: Option<Journal>,
+    /// What listeners are told, if it goes on from a checkpoint.
+    pub(super) recovered: Option<Event>,
 }
 
 /// The batches between the last one that is done and the first tick.
@@ -121,7 +123,7 @@ fn begin_anew(graph: &mut DStreamGraph, setting: &Setting, with: &Surroundings, 
     let zero_time = with.clock.now().floor(setting.batch_interval);
     graph.begin(zero_time, setting.remember);
     let first_tick = zero_time + setting.batch_interval;
-    Beginning { zero_time, first_tick, before: CatchingUp::default(), journal }
+    Beginning { zero_time, first_tick, before: CatchingUp::default(), journal, recovered: None }
 }
 
 /// Brings the graph to where it was after the last batch that is done.
@@ -158,17 +160,24 @@ fn resume(
     // On the grid of this run, which may be another one.
     let first_missed = last_planned.floor_from(setting.batch_interval, zero_time) + setting.batch_interval;
     let next = with.clock.now().floor_from(setting.batch_interval, zero_time) + setting.batch_interval;
-    let (missed, skipped) = missed(first_missed, next, graph.longest_memory(), setting);
-    tracing::info!(
-        app = setting.app_name,
-        done = %done,
-        pending = pending.len(),
-        missed = missed.map_or(0, |(_, batches)| batches),
-        skipped,
-        "goes on from the checkpoint"
-    );
-    let first_tick = next.max(first_missed);
-    Ok(Beginning { zero_time, first_tick, before: CatchingUp { pending, missed }, journal: Some(journal.clone()) })
+    let (missed, not_made_up) = missed(first_missed, next, graph.longest_memory(), setting);
+    let made_up = missed.map_or(0, |(_, batches)| batches);
+    let app = &setting.app_name;
+    tracing::info!(app, %done, pending = pending.len(), missed = made_up, not_made_up, "goes on from the checkpoint");
+    let recovered = Event::Recovered {
+        done_up_to: done,
+        pending: pending.len(),
+        missed: made_up,
+        not_made_up,
+        reports: recovered.reports().to_vec(),
+    };
+    Ok(Beginning {
+        zero_time,
+        first_tick: next.max(first_missed),
+        before: CatchingUp { pending, missed },
+        journal: Some(journal.clone()),
+        recovered: Some(recovered),
+    })
 }
 
 /// The batches from `first` on and before `next` that are made up for, and how many are not.

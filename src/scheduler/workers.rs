@@ -5,6 +5,7 @@ use crossbeam_channel::{Receiver, Sender};
 use super::Surroundings;
 use super::attempts::{OutputFailure, OutputPolicy};
 use super::generator::GeneratorEvent;
+use super::settling::Settling;
 use crate::checkpoint::{Journal, Ticket};
 use crate::dstream::{Job, Settle};
 use crate::error::{Error, Result};
@@ -13,18 +14,23 @@ use crate::id::OperatorId;
 use crate::time::Time;
 
 /// A part of a batch on its way to a thread that runs it.
-pub(super) struct Assignment {
-    pub(super) batch: Time,
-    pub(super) work: Work,
-    /// What has to be on disk before the part runs: the plan of the batch.
-    pub(super) ticket: Option<Ticket>,
+pub(super) enum Assignment {
+    Output {
+        batch: Time,
+        id: OperatorId,
+        job: Job,
+        /// What has to be on disk before the part runs: the plan of the batch.
+        ticket: Option<Ticket>,
+    },
+    /// Nothing but the end of a batch that has no outputs.
+    Settle,
 }
 
-/// What there is to do.
-pub(super) enum Work {
-    /// The job of an output, with the output's id.
-    Output(OperatorId, Job),
-    Settle(Settle),
+/// What it takes to settle a batch.
+pub(super) struct End {
+    pub(super) settle: Settle,
+    /// As that of the outputs.
+    pub(super) ticket: Option<Ticket>,
 }
 
 /// What became of a part of a batch.
@@ -42,13 +48,14 @@ pub(super) enum JobOutcome {
 pub(super) fn spawn(
     number: usize,
     queue: Receiver<Assignment>,
+    settling: &Arc<Settling<End>>,
     events: Sender<GeneratorEvent>,
     policy: OutputPolicy,
     journal: Option<Journal>,
     with: &Surroundings,
 ) -> Result<Thread> {
     let on_error = Arc::clone(&with.on_error);
-    let worker = Worker { events, policy, journal, with: with.clone() };
+    let worker = Worker { settling: Arc::clone(settling), events, policy, journal, with: with.clone() };
     let body = move || {
         queue.into_iter().for_each(|assignment| worker.run(assignment));
         Ok(())
@@ -57,6 +64,7 @@ pub(super) fn spawn(
 }
 
 struct Worker {
+    settling: Arc<Settling<End>>,
     events: Sender<GeneratorEvent>,
     policy: OutputPolicy,
     journal: Option<Journal>,
@@ -64,29 +72,31 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(&self, Assignment { batch, work, ticket }: Assignment) {
+    fn run(&self, assignment: Assignment) {
+        if let Assignment::Output { batch, id, job, ticket } = assignment {
+            let output = job.output;
+            let outcome = self.gate(ticket.as_ref()).map_or_else(std::convert::identity, |()| {
+                self.tell(GeneratorEvent::JobStarted { batch, output, at: self.with.clock.now() });
+                self.policy.run(batch, &|| job.run(), &self.with)
+            });
+            self.stop_if_failed(&outcome);
+            self.write_down(batch, id, &outcome);
+            self.tell(GeneratorEvent::JobEnded { batch, output, at: self.with.clock.now(), outcome });
+            self.settling.output_ended(batch);
+        }
+        self.settling.run(|batch, end| self.end(batch, &end));
+    }
+
+    /// Settles a batch whose outputs have ended.
+    fn end(&self, batch: Time, End { settle, ticket }: &End) {
+        let once = OutputPolicy { attempts: 1, on_failure: OutputFailure::Stop, ..self.policy };
+        let settle = || self.settle(batch, settle);
         let gate = self.gate(ticket.as_ref());
-        match work {
-            Work::Output(id, job) => {
-                let output = job.output;
-                let outcome = gate.map_or_else(std::convert::identity, |()| {
-                    self.tell(GeneratorEvent::JobStarted { batch, output, at: self.with.clock.now() });
-                    self.policy.run(batch, &|| job.run(), &self.with)
-                });
-                self.stop_if_failed(&outcome);
-                self.write_down(batch, id, &outcome);
-                self.tell(GeneratorEvent::JobEnded { batch, output, at: self.with.clock.now(), outcome });
-            }
-            Work::Settle(settle) => {
-                let once = OutputPolicy { attempts: 1, on_failure: OutputFailure::Stop, ..self.policy };
-                let settle = || self.settle(batch, &settle);
-                let outcome = gate.map_or_else(std::convert::identity, |()| once.run(batch, &settle, &self.with));
-                self.stop_if_failed(&outcome);
-                // Of what goes well and is saved, the generator hears when it is.
-                if self.journal.is_none() || !matches!(outcome, JobOutcome::Done) {
-                    self.tell(GeneratorEvent::Settled { batch, at: self.with.clock.now(), outcome });
-                }
-            }
+        let outcome = gate.map_or_else(std::convert::identity, |()| once.run(batch, &settle, &self.with));
+        self.stop_if_failed(&outcome);
+        // Of what goes well and is saved, the generator hears when it is.
+        if self.journal.is_none() || !matches!(outcome, JobOutcome::Done) {
+            self.tell(GeneratorEvent::Settled { batch, at: self.with.clock.now(), outcome });
         }
     }
 
@@ -125,7 +135,7 @@ impl Worker {
         let Some(journal) = &self.journal else { return Ok(()) };
         let (outcome, events) = (JobOutcome::Dropped(None), self.events.clone());
         let news = News { batch, at: self.with.clock.now(), outcome, events };
-        journal.settled(batch, chunks, settle.plans_from(), Box::new(move || news.is_saved()))
+        journal.settled(batch, chunks, settle.plans_from(), Box::new(move || news.saved()))
     }
 
     /// The generator outlives its jobs, unless it failed, which has been reported.
@@ -143,7 +153,7 @@ struct News {
 }
 
 impl News {
-    fn is_saved(mut self) {
+    fn saved(mut self) {
         self.outcome = JobOutcome::Done;
     }
 }

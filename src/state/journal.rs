@@ -2,103 +2,104 @@ use std::mem::replace;
 
 use super::KeyIds;
 use crate::data::Key;
-use crate::time::Time;
 
 /// What belongs to a key.
 #[derive(Debug)]
 pub(super) struct Slot<S> {
     /// `None` while the key has no state: in the batch that brought it, and in the one that took it.
     pub(super) state: Option<S>,
-    pub(super) touched: Time,
-    /// Whether the number of the key stands in the queue of those that time out.
-    pub(super) queued: bool,
     /// Where the journal has the key, if it does.
     undo: u32,
 }
 
 impl<S> Default for Slot<S> {
     fn default() -> Self {
-        Slot { state: None, touched: Time::ZERO, queued: false, undo: 0 }
+        Slot { state: None, undo: 0 }
     }
 }
 
 /// What a batch has changed: for each key, what it was before. It takes the batch back if it fails, and says what has
 /// changed when it does not. States that were replaced move here; nothing is cloned.
-pub(super) struct Journal<S>(Vec<Before<S>>);
+pub(super) struct Journal<S> {
+    entries: Vec<Before<S>>,
+    /// The place of the first of them. Places count on from batch to batch, so that those of earlier batches say by
+    /// themselves that nothing is there.
+    first: u32,
+}
 
 struct Before<S> {
     id: u32,
-    touched: Time,
     /// `None` if the key was only touched.
     state: Option<Option<S>>,
 }
 
 impl<S> Journal<S> {
     pub(super) fn new() -> Self {
-        Journal(Vec::new())
+        Journal { entries: Vec::new(), first: 0 }
     }
 
     #[inline]
     fn find(&mut self, id: u32, slot: &Slot<S>) -> Option<&mut Before<S>> {
-        self.0.get_mut(slot.undo as usize).filter(|before| before.id == id)
+        // A place comes again after 2^32 changes, and then belongs to another key.
+        self.entries.get_mut(slot.undo.wrapping_sub(self.first) as usize).filter(|before| before.id == id)
+    }
+
+    #[inline]
+    fn get(&self, id: u32, slot: &Slot<S>) -> Option<&Before<S>> {
+        self.entries.get(slot.undo.wrapping_sub(self.first) as usize).filter(|before| before.id == id)
     }
 
     #[inline]
     fn push(&mut self, id: u32, slot: &mut Slot<S>, state: Option<Option<S>>) {
         // There are as many numbers at most.
-        slot.undo = self.0.len() as u32;
-        self.0.push(Before { id, touched: slot.touched, state });
+        slot.undo = self.first.wrapping_add(self.entries.len() as u32);
+        self.entries.push(Before { id, state });
     }
 
     /// Replaces the state of a key.
     #[inline]
-    pub(super) fn put(&mut self, id: u32, slot: &mut Slot<S>, state: Option<S>, time: Time) {
+    pub(super) fn put(&mut self, id: u32, slot: &mut Slot<S>, state: Option<S>) {
         let old = replace(&mut slot.state, state);
         match self.find(id, slot) {
             Some(before) if before.state.is_none() => before.state = Some(old),
             Some(_) => {}
             None => self.push(id, slot, Some(old)),
         }
-        slot.touched = time;
     }
 
     /// Notes that a key whose state stays was used.
     #[inline]
-    pub(super) fn touch(&mut self, id: u32, slot: &mut Slot<S>, time: Time) {
+    pub(super) fn touch(&mut self, id: u32, slot: &mut Slot<S>) {
         if !self.has(id, slot) {
             self.push(id, slot, None);
         }
-        slot.touched = time;
     }
 
     /// Whether a key was changed or touched.
     #[inline]
     pub(super) fn has(&self, id: u32, slot: &Slot<S>) -> bool {
-        self.0.get(slot.undo as usize).is_some_and(|before| before.id == id)
+        self.get(id, slot).is_some()
     }
 
     /// The state of a key before the batch, if it was changed.
     pub(super) fn before(&self, id: u32, slot: &Slot<S>) -> Option<&S> {
-        let before = self.0.get(slot.undo as usize).filter(|before| before.id == id)?;
-        before.state.as_ref()?.as_ref()
+        self.get(id, slot)?.state.as_ref()?.as_ref()
     }
 
     /// The numbers of the keys that were changed or touched, in the order in which they first were.
     pub(super) fn ids(&self) -> impl Iterator<Item = u32> {
-        self.0.iter().map(|before| before.id)
+        self.entries.iter().map(|before| before.id)
     }
 
     /// Those of them whose state was changed, and if touches count, those that were touched.
     pub(super) fn changed(&self, or_touched: bool) -> impl Iterator<Item = u32> {
-        self.0.iter().filter(move |before| or_touched || before.state.is_some()).map(|before| before.id)
+        self.entries.iter().filter(move |before| or_touched || before.state.is_some()).map(|before| before.id)
     }
 
     /// Puts everything back as it was.
     pub(super) fn undo<K: Key>(&mut self, keys: &mut KeyIds<K, Slot<S>>) {
-        for Before { id, touched, state } in self.0.drain(..) {
-            let (_, slot) = keys.entry_mut(id);
-            slot.touched = touched;
-            if let Some(state) = state {
+        for Before { id, state } in self.entries.drain(..) {
+            if let (Some((_, slot)), Some(state)) = (keys.get_mut(id), state) {
                 slot.state = state;
             }
         }
@@ -106,11 +107,12 @@ impl<S> Journal<S> {
 
     /// Forgets how it was.
     pub(super) fn clear(&mut self) {
-        let used = self.0.len();
-        self.0.clear();
+        let used = self.entries.len();
+        self.first = self.first.wrapping_add(used as u32);
+        self.entries.clear();
         // After a burst the room goes back; a batch of the usual size finds it there.
-        if self.0.capacity() / 4 > used {
-            self.0.shrink_to(2 * used);
+        if self.entries.capacity() / 4 > used {
+            self.entries.shrink_to(2 * used);
         }
     }
 }

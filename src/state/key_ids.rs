@@ -1,28 +1,111 @@
-use hashbrown::HashTable;
-
 use crate::data::{Key, hash_key};
 
 /// Gives keys small dense numbers, so that what belongs to a key lies in arrays: in its own, a `T` for each number, or in
 /// those of the user. A number is given again once its key was removed; when most numbers are free,
 /// [`shrink`](KeyIds::shrink) numbers the keys anew.
 pub(crate) struct KeyIds<K, T = ()> {
-    ids: HashTable<u32>,
-    entries: Vec<Entry<K, T>>,
+    /// Which numbers there are, by the hashes of their keys: open addressing with linear probing, a power of two of
+    /// slots that are half full at most.
+    slots: Vec<Slot>,
+    /// `None` while a number is free.
+    entries: Vec<Option<(K, T)>>,
     free: Vec<u32>,
 }
 
-struct Entry<K, T> {
-    hash: u64,
-    /// `None` while the number is free.
-    key: Option<K>,
-    value: T,
+/// The low half of the hash of a key, above its number plus one; or [`EMPTY`]. It says where it wants to be in a table of
+/// any size: nobody asks for the key or its hash when it has to move.
+type Slot = u64;
+
+const EMPTY: Slot = 0;
+const FEWEST_SLOTS: usize = 8;
+
+/// So many keys are looked up together, for the processor to wait for their memory once and not one after the other.
+const TOGETHER: usize = 32;
+
+fn slot(half: u32, id: u32) -> Slot {
+    u64::from(half) << 32 | u64::from(id + 1)
+}
+
+fn half_of(slot: Slot) -> u32 {
+    (slot >> 32) as u32
+}
+
+fn id_of(slot: Slot) -> u32 {
+    slot as u32 - 1
 }
 
 impl<K: Key, T: Default> KeyIds<K, T> {
     pub(crate) fn new() -> Self {
-        KeyIds { ids: HashTable::new(), entries: Vec::new(), free: Vec::new() }
+        KeyIds { slots: vec![EMPTY; FEWEST_SLOTS], entries: Vec::new(), free: Vec::new() }
     }
 
+    /// The number of a key, which is cloned if it has none yet.
+    #[inline]
+    pub(crate) fn intern(&mut self, key: &K) -> u32 {
+        self.make_room(1);
+        self.find_or_add(hash_key(key) as u32, key)
+    }
+
+    /// Appends the numbers of the keys of these pairs; faster than one by one.
+    pub(crate) fn intern_all<V>(&mut self, pairs: &[(K, V)], ids: &mut Vec<u32>) {
+        for pairs in pairs.chunks(TOGETHER) {
+            self.make_room(pairs.len());
+            // First it looks at the slots of all of them: when they are asked for, they are there.
+            let mut looked_up = [(0, EMPTY); TOGETHER];
+            for (looked_up, (key, _)) in looked_up.iter_mut().zip(pairs) {
+                let half = hash_key(key) as u32;
+                *looked_up = (half, self.slots[self.home(half)]);
+            }
+            ids.extend(looked_up.iter().zip(pairs).map(|(&(half, first), (key, _))| {
+                // Nearly always it is the first one.
+                if half_of(first) == half && self.is_of(first, key) {
+                    id_of(first)
+                } else {
+                    self.find_or_add(half, key)
+                }
+            }));
+        }
+    }
+
+    #[inline]
+    fn find_or_add(&mut self, half: u32, key: &K) -> u32 {
+        let mut place = self.home(half);
+        loop {
+            let slot = self.slots[place];
+            if slot == EMPTY {
+                return self.add(place, half, key.clone());
+            }
+            if half_of(slot) == half && self.is_of(slot, key) {
+                return id_of(slot);
+            }
+            place = self.after(place);
+        }
+    }
+
+    #[cold]
+    fn add(&mut self, place: usize, half: u32, key: K) -> u32 {
+        let entry = Some((key, T::default()));
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.entries[id as usize] = entry;
+                id
+            }
+            None => {
+                let len = self.entries.len();
+                // A large table grows by a quarter and not to twice its size: it may be much of what the process has.
+                if len >= MANY && len == self.entries.capacity() {
+                    self.entries.reserve_exact(len / 4);
+                }
+                self.entries.push(entry);
+                len as u32
+            }
+        };
+        self.slots[place] = slot(half, id);
+        id
+    }
+}
+
+impl<K: Key, T> KeyIds<K, T> {
     /// How many numbers there are, free ones included: the length that arrays by number need.
     pub(crate) fn capacity(&self) -> usize {
         self.entries.len()
@@ -35,108 +118,134 @@ impl<K: Key, T: Default> KeyIds<K, T> {
 
     /// How many bytes the keys and what belongs to them take, without what they have on the heap.
     pub(crate) fn bytes(&self) -> usize {
-        self.ids.allocation_size()
-            + self.entries.capacity() * size_of::<Entry<K, T>>()
+        self.slots.capacity() * size_of::<Slot>()
+            + self.entries.capacity() * size_of::<Option<(K, T)>>()
             + self.free.capacity() * size_of::<u32>()
-    }
-
-    /// The number of a key, which is cloned if it has none yet.
-    #[inline]
-    pub(crate) fn intern(&mut self, key: &K) -> u32 {
-        let hash = hash_key(key);
-        let entries = &self.entries;
-        let same = |&id: &u32| {
-            let entry = &entries[id as usize];
-            entry.hash == hash && entry.key.as_ref() == Some(key)
-        };
-        match self.ids.find(hash, same) {
-            Some(&id) => id,
-            None => self.add(hash, key.clone()),
-        }
-    }
-
-    #[cold]
-    fn add(&mut self, hash: u64, key: K) -> u32 {
-        let id = match self.free.pop() {
-            Some(id) => {
-                let entry = &mut self.entries[id as usize];
-                (entry.hash, entry.key) = (hash, Some(key));
-                id
-            }
-            None => {
-                let id = u32::try_from(self.entries.len()).expect("a partition holds less than 2^32 keys");
-                self.entries.push(Entry { hash, key: Some(key), value: T::default() });
-                id
-            }
-        };
-        let entries = &self.entries;
-        self.ids.insert_unique(hash, id, |&id| entries[id as usize].hash);
-        id
     }
 
     /// The key of a number; `None` if it is free.
     #[inline]
     pub(crate) fn key(&self, id: usize) -> Option<&K> {
-        self.entries[id].key.as_ref()
+        self.entries[id].as_ref().map(|(key, _)| key)
     }
 
-    /// What belongs to a number.
+    /// The key of a number, and what belongs to it; `None` if it is free.
     #[inline]
-    pub(crate) fn value(&self, id: u32) -> &T {
-        &self.entries[id as usize].value
+    pub(crate) fn get(&self, id: u32) -> Option<&(K, T)> {
+        self.entries[id as usize].as_ref()
     }
 
-    /// The key of a number, and what belongs to it.
+    /// As [`get`](KeyIds::get), to be changed.
     #[inline]
-    pub(crate) fn entry_mut(&mut self, id: u32) -> (Option<&K>, &mut T) {
-        let entry = &mut self.entries[id as usize];
-        (entry.key.as_ref(), &mut entry.value)
+    pub(crate) fn get_mut(&mut self, id: u32) -> Option<(&K, &mut T)> {
+        self.entries[id as usize].as_mut().map(|(key, value)| (&*key, value))
     }
 
-    /// All keys in the order of their numbers, from the number `from` on, with these and what belongs to them.
-    pub(crate) fn iter_from(&self, from: u32) -> impl Iterator<Item = (u32, &K, &T)> {
-        let entries = self.entries.get(from as usize..).unwrap_or_default();
-        (from..).zip(entries).filter_map(|(id, entry)| Some((id, entry.key.as_ref()?, &entry.value)))
+    /// All keys in the order of their numbers, with these and what belongs to them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &K, &T)> {
+        (0..).zip(&self.entries).filter_map(|(id, entry)| entry.as_ref().map(|(key, value)| (id, key, value)))
     }
 
-    /// Takes the number from its key, which comes back. What belongs to the number stays with it.
-    pub(crate) fn remove(&mut self, id: u32) -> Option<K> {
-        let entry = &mut self.entries[id as usize];
-        let key = entry.key.take();
-        if let Ok(slot) = self.ids.find_entry(entry.hash, |&other| other == id) {
-            slot.remove();
-            self.free.push(id);
+    /// Takes the number from its key, which comes back with what belonged to it.
+    pub(crate) fn remove(&mut self, id: u32) -> Option<(K, T)> {
+        let entry = self.entries[id as usize].take()?;
+        let wanted = slot(hash_key(&entry.0) as u32, id);
+        let mut hole = self.home(half_of(wanted));
+        while self.slots[hole] != wanted {
+            hole = self.after(hole);
         }
-        key
+        // What comes after moves up, unless it is between its home and the hole: no search ends too early.
+        let mut next = self.after(hole);
+        while self.slots[next] != EMPTY {
+            let home = self.home(half_of(self.slots[next]));
+            if self.distance(home, next) >= self.distance(hole, next) {
+                self.slots[hole] = self.slots[next];
+                hole = next;
+            }
+            next = self.after(next);
+        }
+        self.slots[hole] = EMPTY;
+        self.free.push(id);
+        Some(entry)
     }
-}
 
-/// Fewer numbers than this are not worth being numbered anew. In tests they are, so that it happens often.
-const FEW: usize = if cfg!(test) { 4 } else { 1024 };
+    /// Where a key with this half of a hash wants to be.
+    #[inline]
+    fn home(&self, half: u32) -> usize {
+        half as usize & (self.slots.len() - 1)
+    }
 
-impl<K: Key, T> KeyIds<K, T> {
+    #[inline]
+    fn after(&self, place: usize) -> usize {
+        (place + 1) & (self.slots.len() - 1)
+    }
+
+    fn distance(&self, from: usize, to: usize) -> usize {
+        to.wrapping_sub(from) & (self.slots.len() - 1)
+    }
+
+    #[inline]
+    fn is_of(&self, slot: Slot, key: &K) -> bool {
+        matches!(&self.entries[id_of(slot) as usize], Some((other, _)) if other == key)
+    }
+
+    /// Makes room for so many more keys.
+    #[inline]
+    fn make_room(&mut self, more: usize) {
+        if 2 * (self.len() + more) > self.slots.len() {
+            self.grow(more);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, more: usize) {
+        let slots = (2 * (self.len() + more)).next_power_of_two();
+        assert!(slots <= 1 << 32, "a partition holds less than 2^31 keys");
+        let old = std::mem::replace(&mut self.slots, vec![EMPTY; slots]);
+        old.into_iter().filter(|slot| *slot != EMPTY).for_each(|slot| self.place(slot));
+    }
+
+    fn place(&mut self, slot: Slot) {
+        let mut place = self.home(half_of(slot));
+        while self.slots[place] != EMPTY {
+            place = self.after(place);
+        }
+        self.slots[place] = slot;
+    }
+
     /// If more than three in four numbers are free, numbers the keys anew, without gaps and in the same order, and
     /// returns the new number of each old one. That many keys were removed before, so it costs each of them a little.
     pub(crate) fn shrink(&mut self) -> Option<Vec<Option<u32>>> {
-        if self.entries.len() < FEW || self.entries.len() - self.free.len() > self.entries.len() / 4 {
+        if self.entries.len() < FEW || self.len() > self.entries.len() / 4 {
             return None;
         }
         let mut next = 0..;
-        let moved = self.entries.iter().map(|entry| entry.key.as_ref().and_then(|_| next.next())).collect();
-        self.entries.retain(|entry| entry.key.is_some());
+        let moved: Vec<_> = self.entries.iter().map(|entry| entry.as_ref().and_then(|_| next.next())).collect();
+        self.entries.retain(Option::is_some);
         self.entries.shrink_to_fit();
         self.free = Vec::new();
-        let entries = &self.entries;
-        self.ids = HashTable::with_capacity(entries.len());
-        for (entry, id) in entries.iter().zip(0..) {
-            self.ids.insert_unique(entry.hash, id, |&id| entries[id as usize].hash);
+        let slots = (2 * self.len()).next_power_of_two().max(FEWEST_SLOTS);
+        let old = std::mem::replace(&mut self.slots, vec![EMPTY; slots]);
+        for old in old.into_iter().filter(|slot| *slot != EMPTY) {
+            let id = moved[id_of(old) as usize].expect("a number in use has a new one");
+            self.place(slot(half_of(old), id));
         }
         Some(moved)
     }
 }
 
+/// From this many numbers on a table is large. In tests that is soon.
+const MANY: usize = if cfg!(test) { 1024 } else { 256 * 1024 };
+
+/// Fewer numbers than this are not worth being numbered anew. In tests they are, so that it happens often.
+const FEW: usize = if cfg!(test) { 4 } else { 1024 };
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -154,7 +263,7 @@ mod tests {
     fn numbers_are_closed_up_when_most_are_free() {
         let mut ids = KeyIds::<_>::new();
         (0..8000u64).for_each(|key| assert_eq!(u64::from(ids.intern(&key)), key));
-        (0..5999).for_each(|id| assert_eq!(ids.remove(id), Some(u64::from(id))));
+        (0..5999).for_each(|id| assert_eq!(ids.remove(id), Some((u64::from(id), ()))));
         assert_eq!((ids.len(), ids.capacity(), ids.shrink()), (2001, 8000, None));
         ids.remove(6001);
         let moved = ids.shrink().unwrap();
@@ -181,5 +290,37 @@ mod tests {
             numbers.into_iter().for_each(|id| assert!(ids.remove(id).is_some()));
         }
         assert_eq!(ids.capacity(), 1000);
+    }
+
+    proptest! {
+        /// Many of the keys share a slot, in a small table and in one that has grown.
+        #[test]
+        fn every_key_is_found_however_they_come_and_go(
+            rounds in prop::collection::vec((prop::collection::vec(0..200u64, 0..80), any::<bool>()), 1..30),
+        ) {
+            let mut ids = KeyIds::<u64>::new();
+            let mut expected = BTreeMap::new();
+            for (keys, come) in rounds {
+                let pairs: Vec<_> = keys.into_iter().map(|key| (key, ())).collect();
+                if come {
+                    let mut found = Vec::new();
+                    ids.intern_all(&pairs, &mut found);
+                    prop_assert_eq!(found.len(), pairs.len());
+                    for ((key, ()), id) in pairs.into_iter().zip(found) {
+                        prop_assert_eq!(*expected.entry(key).or_insert(id), id);
+                    }
+                } else {
+                    for (key, ()) in pairs {
+                        let removed = expected.remove(&key).and_then(|id| ids.remove(id));
+                        prop_assert!(removed.is_none_or(|(removed, ())| removed == key));
+                    }
+                    if let Some(moved) = ids.shrink() {
+                        expected.values_mut().for_each(|id| *id = moved[*id as usize].unwrap());
+                    }
+                }
+                prop_assert_eq!(ids.len(), expected.len());
+                prop_assert!(expected.iter().all(|(key, id)| ids.intern(key) == *id));
+            }
+        }
     }
 }

@@ -1,7 +1,6 @@
 use std::fmt;
 
 use super::journal::{Journal, Slot};
-use crate::time::Time;
 
 /// The state of one key, in the hands of a function of [`map_with_state`](crate::DStream::map_with_state) for one call.
 ///
@@ -28,7 +27,6 @@ use crate::time::Time;
 /// ```
 pub struct KeyState<'t, S> {
     id: u32,
-    time: Time,
     slot: &'t mut Slot<S>,
     journal: &'t mut Journal<S>,
     phase: Phase,
@@ -45,15 +43,9 @@ pub(super) enum Phase {
 
 impl<'t, S> KeyState<'t, S> {
     #[inline]
-    pub(super) fn new(
-        id: u32,
-        time: Time,
-        slot: &'t mut Slot<S>,
-        journal: &'t mut Journal<S>,
-        is_timing_out: bool,
-    ) -> Self {
+    pub(super) fn new(id: u32, slot: &'t mut Slot<S>, journal: &'t mut Journal<S>, is_timing_out: bool) -> Self {
         let phase = if is_timing_out { Phase::TimingOut } else { Phase::Unchanged };
-        KeyState { id, time, slot, journal, phase }
+        KeyState { id, slot, journal, phase }
     }
 
     #[inline]
@@ -82,7 +74,7 @@ impl<'t, S> KeyState<'t, S> {
     #[inline]
     pub fn update(&mut self, state: S) {
         self.check("updated");
-        self.journal.put(self.id, self.slot, Some(state), self.time);
+        self.journal.put(self.id, self.slot, Some(state));
         self.phase = Phase::Updated;
     }
 
@@ -95,7 +87,7 @@ impl<'t, S> KeyState<'t, S> {
     pub fn remove(&mut self) {
         self.check("removed");
         if self.exists() {
-            self.journal.put(self.id, self.slot, None, self.time);
+            self.journal.put(self.id, self.slot, None);
         }
         self.phase = Phase::Removed;
     }

@@ -13,15 +13,26 @@ pub(super) struct Queue {
     /// Numbers of keys by a time at or before that of their last touch. A number that has lost its key stays until its
     /// time has come, and may have another key then.
     places: BTreeMap<Time, Vec<u32>>,
+    /// By the number of the key.
+    touches: Vec<Touch>,
+}
+
+#[derive(Clone, Copy)]
+struct Touch {
+    /// The batch that has touched the key last.
+    last: Time,
+    /// Whether the number of the key stands at a place.
+    is_queued: bool,
 }
 
 impl Queue {
     pub(super) fn new(timeout: Duration) -> Self {
-        Queue { timeout, places: BTreeMap::new() }
+        Queue { timeout, places: BTreeMap::new(), touches: Vec::new() }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.places.values().map(|ids| size_of::<Time>() + size_of_val(ids) + ids.capacity() * size_of::<u32>()).sum()
+        let place = |ids: &Vec<u32>| size_of::<Time>() + size_of_val(ids) + ids.capacity() * size_of::<u32>();
+        self.places.values().map(place).sum::<usize>() + self.touches.capacity() * size_of::<Touch>()
     }
 
     /// Whoever was touched before this is due in the batch at `time`: idle for longer than the timeout, as in Spark, and
@@ -30,42 +41,42 @@ impl Queue {
         time - self.timeout
     }
 
-    pub(super) fn add<S>(&mut self, id: u32, slot: &mut Slot<S>) {
-        if !slot.queued {
-            slot.queued = true;
-            self.places.entry(slot.touched).or_default().push(id);
+    /// The batch that has touched a key last.
+    pub(super) fn touched(&self, id: u32) -> Time {
+        self.touches[id as usize].last
+    }
+
+    /// A key was touched.
+    pub(super) fn touch(&mut self, id: u32, time: Time) {
+        if id as usize >= self.touches.len() {
+            self.touches.resize(id as usize + 1, Touch { last: Time::ZERO, is_queued: false });
+        }
+        self.touches[id as usize].last = time;
+        self.queue(id);
+    }
+
+    fn queue(&mut self, id: u32) {
+        let touch = &mut self.touches[id as usize];
+        if !touch.is_queued {
+            touch.is_queued = true;
+            self.places.entry(touch.last).or_default().push(id);
         }
     }
 
-    /// The numbers of the keys that time out in the batch at `time`.
-    pub(super) fn due<K: Key, S>(&self, time: Time, keys: &KeyIds<K, Slot<S>>) -> Vec<u32> {
+    /// The numbers that time out in the batch at `time`, if they have keys that the batch leaves alone.
+    pub(super) fn due(&self, time: Time) -> impl Iterator<Item = u32> {
         let horizon = self.horizon(time);
-        let is_due = |id: &u32| {
-            let slot = keys.value(*id);
-            slot.state.is_some() && slot.touched < horizon
-        };
-        self.places.range(..horizon).flat_map(|(_, ids)| ids).copied().filter(is_due).collect()
+        let places = self.places.range(..horizon).flat_map(|(_, ids)| ids).copied();
+        places.filter(move |id| self.touched(*id) < horizon)
     }
 
-    /// Ends the batch at `time`, which has touched `changed`.
-    pub(super) fn advance<K: Key, S>(
-        &mut self,
-        time: Time,
-        changed: impl Iterator<Item = u32>,
-        keys: &mut KeyIds<K, Slot<S>>,
-    ) {
-        for id in changed {
-            let (_, slot) = keys.entry_mut(id);
-            if slot.state.is_some() {
-                self.add(id, slot);
-            }
-        }
+    /// Ends the batch at `time`.
+    pub(super) fn advance<K: Key, S>(&mut self, time: Time, keys: &KeyIds<K, Slot<S>>) {
         let later = self.places.split_off(&self.horizon(time));
         for id in std::mem::replace(&mut self.places, later).into_values().flatten() {
-            let (_, slot) = keys.entry_mut(id);
-            slot.queued = false;
-            if slot.state.is_some() {
-                self.add(id, slot);
+            self.touches[id as usize].is_queued = false;
+            if keys.get(id).is_some() {
+                self.queue(id);
             }
         }
     }
@@ -76,5 +87,7 @@ impl Queue {
             *ids = ids.iter().filter_map(|id| moved[*id as usize]).collect();
             !ids.is_empty()
         });
+        let kept = self.touches.iter().zip(moved).filter(|(_, moved)| moved.is_some());
+        self.touches = kept.map(|(touch, _)| *touch).collect();
     }
 }

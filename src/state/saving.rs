@@ -86,14 +86,13 @@ impl<K: Key, S: Exchange> Table<K, S> {
     /// begins if it is `due`.
     pub(crate) fn save(&mut self, time: Time, due: bool, into: &mut Vec<u8>) -> Result<Saved> {
         let Table { keys, saving, queue, .. } = self;
-        let has_timeout = queue.is_some();
         let mut entries = chunk::begin(into);
         let into = &mut entries;
         let Saving { changed, gone, snapshot, since, is_mixed, .. } = saving;
         let write = |id: u32, into: &mut Entries<'_>| {
-            let (Some(key), slot) = (keys.key(id as usize), keys.value(id)) else { return Ok(()) };
+            let Some((key, slot)) = keys.get(id) else { return Ok(()) };
             let Some(state) = &slot.state else { return Ok(()) };
-            let idle = if has_timeout { (time - slot.touched).as_micros() as u64 } else { 0 };
+            let idle = queue.as_ref().map_or(0, |queue| (time - queue.touched(id)).as_micros() as u64);
             chunk::write_kept(key, idle, state, into)
         };
         let share = (changed.len() + gone.len()).max(SHARE);
@@ -125,18 +124,16 @@ impl<K: Key, S: Exchange> Table<K, S> {
     /// Takes back what a chunk of the batch at `time` says of a key.
     pub(crate) fn restore(&mut self, said: chunk::Said<K, S>, time: Time) {
         let id = self.keys.intern(&said.key);
-        match said.kept {
-            Some((idle_micros, state)) => {
-                let (_, slot) = self.keys.entry_mut(id);
-                slot.state = Some(state);
-                let idle = i64::try_from(idle_micros).unwrap_or(i64::MAX);
-                slot.touched = Time::from_micros(time.as_micros().saturating_sub(idle));
-            }
-            None => {
-                let (_, slot) = self.keys.entry_mut(id);
-                slot.state = None;
-                self.keys.remove(id);
-            }
+        let Some((idle_micros, state)) = said.kept else {
+            self.keys.remove(id);
+            return;
+        };
+        if let Some((_, slot)) = self.keys.get_mut(id) {
+            slot.state = Some(state);
+        }
+        if let Some(queue) = &mut self.queue {
+            let idle = i64::try_from(idle_micros).unwrap_or(i64::MAX);
+            queue.touch(id, Time::from_micros(time.as_micros().saturating_sub(idle)));
         }
     }
 
@@ -145,16 +142,5 @@ impl<K: Key, S: Exchange> Table<K, S> {
         let saving = &mut self.saving;
         saving.since = Some(saving.since.map_or(time, |since| since.min(time)));
         saving.is_mixed |= is_mixed;
-    }
-
-    /// Everything was taken back.
-    pub(crate) fn restored(&mut self) {
-        let Table { keys, queue: Some(queue), .. } = self else { return };
-        for id in 0..keys.capacity() as u32 {
-            let (_, slot) = keys.entry_mut(id);
-            if slot.state.is_some() {
-                queue.add(id, slot);
-            }
-        }
     }
 }

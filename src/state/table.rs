@@ -16,7 +16,7 @@ use crate::time::Time;
 pub(crate) struct Table<K, S> {
     pub(super) keys: KeyIds<K, Slot<S>>,
     journal: Journal<S>,
-    /// Numbers of keys that may be without a state when the batch ends: new ones, and those that lost it.
+    /// Numbers of keys that may be without a state when the batch ends: the last that was done with them has left none.
     doubtful: Vec<u32>,
     /// The keys that can time out, if any can.
     pub(super) queue: Option<Queue>,
@@ -47,86 +47,88 @@ impl<K: Key, S> Table<K, S> {
 
     /// The keys with their states, in the order of their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &S)> {
-        self.keys.iter_from(0).filter_map(|(_, key, slot)| Some((key, slot.state.as_ref()?)))
+        self.keys.iter().filter_map(|(_, key, slot)| Some((key, slot.state.as_ref()?)))
     }
 
-    /// The number of a key; a new one is taken from it again if it has no state when the batch ends.
-    #[inline]
+    /// The number of a key. Whoever gives a key its number also [calls](Table::call) a function with it, or
+    /// [replaces](Table::replace) its state, in the same batch.
     pub(crate) fn intern(&mut self, key: &K) -> u32 {
-        let known = self.keys.len();
-        let id = self.keys.intern(key);
-        if self.keys.len() > known {
-            self.doubtful.push(id);
-        }
-        id
+        self.keys.intern(key)
+    }
+
+    /// As [`intern`](Table::intern) for the keys of many pairs, whose numbers are appended to `ids`.
+    pub(crate) fn intern_all<V>(&mut self, pairs: &[(K, V)], ids: &mut Vec<u32>) {
+        self.keys.intern_all(pairs, ids);
     }
 
     /// Gives a key its first state, from before the first batch: it was touched at `time`. Nothing happens to a key
     /// that has one.
     pub(crate) fn begin_with(&mut self, key: &K, state: S, time: Time) {
         let id = self.keys.intern(key);
-        let (_, slot) = self.keys.entry_mut(id);
-        if slot.state.is_none() {
-            (slot.state, slot.touched) = (Some(state), time);
-            self.saving.changed(id);
-            if let Some(queue) = &mut self.queue {
-                queue.add(id, slot);
-            }
+        let Some((_, slot @ Slot { state: None, .. })) = self.keys.get_mut(id) else { return };
+        slot.state = Some(state);
+        self.saving.changed(id);
+        if let Some(queue) = &mut self.queue {
+            queue.touch(id, time);
         }
     }
 
     /// Lets `f` look at a key and change its state.
     #[inline]
-    pub(crate) fn call<R>(&mut self, id: u32, time: Time, f: impl FnOnce(&K, &mut KeyState<'_, S>) -> R) -> R {
-        let (Some(key), slot) = self.keys.entry_mut(id) else { unreachable!("a number in use has a key") };
-        let mut state = KeyState::new(id, time, slot, &mut self.journal, false);
+    pub(crate) fn call<R>(&mut self, id: u32, f: impl FnOnce(&K, &mut KeyState<'_, S>) -> R) -> R {
+        let Some((key, slot)) = self.keys.get_mut(id) else { unreachable!("a number in use has a key") };
+        let mut state = KeyState::new(id, slot, &mut self.journal, false);
         let result = f(key, &mut state);
-        match state.phase() {
-            Phase::Removed => self.doubtful.push(id),
+        let phase = state.phase();
+        if slot.state.is_none() {
+            self.doubtful.push(id);
+        } else if phase == Phase::Unchanged && self.queue.is_some() {
             // A timeout is for keys that nobody asks for: reading is enough to stay (SPARK-11681).
-            Phase::Unchanged if self.queue.is_some() && state.exists() => self.journal.touch(id, slot, time),
-            _ => {}
+            self.journal.touch(id, slot);
         }
         result
     }
 
     /// Lets `f` look at a key for the last time, and takes its state.
-    pub(crate) fn time_out<R>(&mut self, id: u32, time: Time, f: impl FnOnce(&K, &mut KeyState<'_, S>) -> R) -> R {
-        let (Some(key), slot) = self.keys.entry_mut(id) else { unreachable!("a number in use has a key") };
-        let result = f(key, &mut KeyState::new(id, time, slot, &mut self.journal, true));
-        self.journal.put(id, slot, None, time);
+    pub(crate) fn time_out<R>(&mut self, id: u32, f: impl FnOnce(&K, &mut KeyState<'_, S>) -> R) -> R {
+        let Some((key, slot)) = self.keys.get_mut(id) else { unreachable!("a number in use has a key") };
+        let result = f(key, &mut KeyState::new(id, slot, &mut self.journal, true));
+        self.journal.put(id, slot, None);
         self.doubtful.push(id);
         result
     }
 
-    /// The numbers of the keys that time out in the batch at `time`, those that waited longest first.
+    /// The numbers of the keys that time out in the batch at `time`, those that waited longest first. A key that the
+    /// batch has been at does not.
     pub(crate) fn due(&self, time: Time) -> Vec<u32> {
-        self.queue.as_ref().map_or_else(Vec::new, |queue| queue.due(time, &self.keys))
+        let has_idled = |id: u32, slot: &Slot<S>| slot.state.is_some() && !self.journal.has(id, slot);
+        let due = self.queue.iter().flat_map(|queue| queue.due(time));
+        due.filter(|&id| self.keys.get(id).is_some_and(|(_, slot)| has_idled(id, slot))).collect()
     }
 
     /// The numbers of the keys that this batch has not been at.
     pub(crate) fn untouched(&self) -> Vec<u32> {
-        let untouched = self.keys.iter_from(0).filter(|(id, _, slot)| !self.journal.has(*id, slot));
+        let untouched = self.keys.iter().filter(|(id, _, slot)| !self.journal.has(*id, slot));
         untouched.map(|(id, _, _)| id).collect()
     }
 
     /// Whether this batch has been at the key of a number.
     pub(crate) fn is_done(&self, id: u32) -> bool {
-        self.journal.has(id, self.keys.value(id))
+        self.keys.get(id).is_some_and(|(_, slot)| self.journal.has(id, slot))
     }
 
     /// The key of a number in use and its state.
     pub(crate) fn get(&self, id: u32) -> Option<(&K, Option<&S>)> {
-        Some((self.keys.key(id as usize)?, self.keys.value(id).state.as_ref()))
+        self.keys.get(id).map(|(key, slot)| (key, slot.state.as_ref()))
     }
 
-    /// Puts everything back as it was before the batch.
+    /// Puts everything back as it was before the batch. This costs a look at every key.
     pub(crate) fn roll_back(&mut self) {
         self.journal.undo(&mut self.keys);
-        for id in self.doubtful.drain(..) {
-            if self.keys.value(id).state.is_none() {
-                self.keys.remove(id);
-            }
+        self.doubtful.clear();
+        let new: Vec<u32> = self.keys.iter().filter(|(_, _, slot)| slot.state.is_none()).map(|(id, _, _)| id).collect();
+        for id in new {
+            self.keys.remove(id);
         }
     }
 }
@@ -134,38 +136,34 @@ impl<K: Key, S> Table<K, S> {
 impl<K: Key, S: Exchange> Table<K, S> {
     /// Replaces the state of a key by what `f` makes of a copy: the state itself may have to come back. One that comes out
     /// the same is not saved again.
-    pub(crate) fn replace(&mut self, id: u32, time: Time, f: impl FnOnce(&K, Option<S>) -> Option<S>) {
-        let (Some(key), slot) = self.keys.entry_mut(id) else { unreachable!("a number in use has a key") };
+    pub(crate) fn replace(&mut self, id: u32, f: impl FnOnce(&K, Option<S>) -> Option<S>) {
+        let Some((key, slot)) = self.keys.get_mut(id) else { unreachable!("a number in use has a key") };
         let state = f(key, slot.state.clone());
         if state.is_none() {
             self.doubtful.push(id);
         }
         if self.saving.is_same(&slot.state, &state) {
-            self.journal.touch(id, slot, time);
+            self.journal.touch(id, slot);
         } else {
-            self.journal.put(id, slot, state, time);
+            self.journal.put(id, slot, state);
         }
     }
 
     /// Ends the batch at `time`: what it has changed stays.
     pub(crate) fn commit(&mut self, time: Time) {
         if self.saving.is_on() {
-            for id in self.journal.changed(self.queue.is_some()) {
-                self.saving.changed(id);
-            }
+            self.journal.changed(self.queue.is_some()).for_each(|id| self.saving.changed(id));
         }
         for id in self.doubtful.drain(..) {
-            let slot = self.keys.value(id);
-            if slot.state.is_some() {
-                continue;
-            }
+            let Some((_, slot @ Slot { state: None, .. })) = self.keys.get(id) else { continue };
             let existed = self.journal.before(id, slot).is_some();
-            if let (Some(key), true) = (self.keys.remove(id), existed) {
+            if let (Some((key, _)), true) = (self.keys.remove(id), existed) {
                 self.saving.gone(key);
             }
         }
         if let Some(queue) = &mut self.queue {
-            queue.advance(time, self.journal.ids(), &mut self.keys);
+            self.journal.ids().filter(|id| self.keys.get(*id).is_some()).for_each(|id| queue.touch(id, time));
+            queue.advance(time, &self.keys);
         }
         self.journal.clear();
         self.shrink();

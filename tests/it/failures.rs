@@ -554,6 +554,15 @@ fn a_stop_that_something_holds_up() {
         numbers.foreach_batch(|_, _| Ok(()));
         check(how, &gate, &run, 1, &["planning batch 1000 ms"]);
     }
+    // Many batches that wait behind one.
+    let (run, gate) = (Run::stopping_within(3 * SECOND, |builder| builder.max_queued_batches(1)), Gate::new());
+    let (numbers, _) = run.source(numbers());
+    let waiting = gate.clone();
+    numbers.foreach_batch(move |_, _| {
+        waiting.pass();
+        Ok(())
+    });
+    check(Stop::Gracefully, &gate, &run, 9, &["batch 1000 ms output", ", batches 2000 ms to ", " not planned"]);
     // A source that does not stop.
     let (run, gate) = (slow(), Gate::new());
     let waiting = gate.clone();

@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::unbounded;
 use proptest::prelude::*;
-use tidemill::checkpoint::Inspection;
-use tidemill::{DStream, Error, Event, Stop};
+use tidemill::{DStream, Error, Event, Inspection, Stop};
 
 use crate::harness::{BySecond, Run, SECOND, at};
 use crate::recovery::{programs, setting};

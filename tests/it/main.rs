@@ -30,6 +30,7 @@ mod outputs;
 #[cfg(test)]
 mod outputs_fail;
 #[cfg(test)]
+mod owed;
 mod recovery;
 #[cfg(test)]
 mod shapes;

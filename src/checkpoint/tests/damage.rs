@@ -14,12 +14,12 @@ fn text(second: i64, partition: i64) -> String {
     format!("{second}/{partition}")
 }
 
-fn chunks(second: i64) -> Vec<StateChunk> {
+pub(super) fn chunks(second: i64) -> Vec<StateChunk> {
     (0..2).map(|p| chunk(p as usize, 2, since(second, p), &text(second, p))).collect()
 }
 
 /// What is restored after a batch.
-fn state(second: i64) -> Vec<(i64, usize, String)> {
+pub(super) fn state(second: i64) -> Vec<(i64, usize, String)> {
     let mut chunks = Vec::new();
     for p in 0..2 {
         let needed = since(second, p)..=second;
@@ -29,11 +29,11 @@ fn state(second: i64) -> Vec<(i64, usize, String)> {
     chunks
 }
 
-fn small(memory: &Memory) -> Checkpoint {
+pub(super) fn small(memory: &Memory) -> Checkpoint {
     Checkpoint { state_segment_bytes: 400, batch_segment_bytes: 1000, ..Checkpoint::on(memory.clone()) }
 }
 
-/// Opens what is left, and checks that it was once true; which batch it was.
+/// Opens what is left, and checks that it was once true; which batch it was, and all that is said.
 fn check(files: Files) -> Result<(i64, Vec<String>)> {
     check_with(small, files)
 }
@@ -53,7 +53,7 @@ fn check_with(settings: impl Fn(&Memory) -> Checkpoint, files: Files) -> Result<
     let pending: Vec<Time> = pending.map(|batch| batch.time).collect();
     let expected: Vec<Time> = (1..).map(|ahead| at(second + ahead)).take(pending.len()).collect();
     assert_eq!(pending, expected);
-    Ok((second, recovered.reports().to_vec()))
+    Ok((second, [recovered.reports(), recovered.notes()].concat()))
 }
 
 /// What a run of so many batches leaves when it is killed.
@@ -66,7 +66,7 @@ fn history(batches: i64) -> Files {
     memory.files()
 }
 
-fn of_kind(files: &Files, kind: &str) -> Vec<String> {
+pub(super) fn of_kind(files: &Files, kind: &str) -> Vec<String> {
     files.keys().filter(|name| name.starts_with(kind)).cloned().collect()
 }
 
@@ -89,6 +89,18 @@ fn a_batch_log_cut_at_every_byte_recovers_a_prefix() {
         }
     }
     assert_eq!(last, 4);
+}
+
+#[test]
+fn a_torn_end_is_no_damage() {
+    let mut files = history(4);
+    let log = of_kind(&files, "batches").pop().unwrap();
+    files.get_mut(&log).unwrap().extend_from_slice(b"never complete");
+    let (_, recovered) = open_with(&small(&Memory::of(files))).unwrap();
+    let recovered = recovered.unwrap();
+    assert_eq!((recovered.done_up_to(), recovered.reports()), (at(4), &[][..]));
+    let [note] = recovered.notes() else { panic!("one note") };
+    assert!(note.contains(&log) && note.ends_with("the last 14 bytes were never complete, and are cut"), "{note}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::panic::Location;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::DStreamGraph;
@@ -80,14 +81,21 @@ impl DStreamGraph {
     pub(crate) fn restore(&self, done: Time, read: &dyn Fn(OperatorId, TakeBack<'_>) -> Result<()>) -> Result<()> {
         for node in self.settled.iter() {
             let durable = node.durable();
+            // One that the checkpoint does not know begins as in a new program: with its initial state, say.
+            let is_known = AtomicBool::new(false);
             let take_back = |kind, chunk: &Chunk<'_>| match (kind, &durable) {
                 (ChunkKind::Batch(time), _) => node.restore_batch(time, chunk),
-                (ChunkKind::State, Some(durable)) => durable.restore(chunk),
+                (ChunkKind::State, Some(durable)) => {
+                    is_known.store(true, Ordering::Relaxed);
+                    durable.restore(chunk)
+                }
                 // It keeps nothing any more, and was reset.
                 (ChunkKind::State, None) => Ok(()),
             };
-            let restored = read(self.id_of(node), &take_back)
-                .and_then(|()| durable.as_ref().map_or(Ok(()), |durable| durable.restored(done)));
+            let restored = read(self.id_of(node), &take_back).and_then(|()| match &durable {
+                Some(durable) if is_known.load(Ordering::Relaxed) => durable.restored(done),
+                _ => Ok(()),
+            });
             let place = || format!("operator {} ({}:{})", node.name(), node.site().file(), node.site().line());
             restored.map_err(|error| error.within_operator(place))?;
         }

@@ -203,9 +203,8 @@ where
     ) {
         // First all keys are looked up, so that the processor waits for the memory of many of them at a time.
         ids.clear();
-        ids.extend(records.as_slice().iter().map(|(key, _)| table.intern(key)));
-        let mut call =
-            |id, value| out.extend(table.call(id, time, |key, state| (self.0)(time, key, Some(value), state)));
+        table.intern_all(records.as_slice(), ids);
+        let mut call = |id, value| out.extend(table.call(id, |key, state| (self.0)(time, key, Some(value), state)));
         match records {
             Chunk::Owned(records) => ids.iter().zip(records.drain(..)).for_each(|(id, (_, value))| call(*id, value)),
             Chunk::Shared(records) => ids.iter().zip(records).for_each(|(id, (_, value))| call(*id, value.clone())),
@@ -214,7 +213,7 @@ where
 
     fn time_outs(&self, table: &mut Table<K, S>, time: Time, out: &mut Vec<U>) {
         for id in table.due(time) {
-            out.extend(table.time_out(id, time, |key, state| (self.0)(time, key, None, state)));
+            out.extend(table.time_out(id, |key, state| (self.0)(time, key, None, state)));
         }
     }
 }

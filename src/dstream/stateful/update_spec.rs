@@ -172,7 +172,7 @@ impl<K: Key, V: Exchange, S: Exchange> Change<K, S> for Function<K, V, S> {
         records.for_each(|(key, values)| {
             let id = table.intern(&key);
             match self {
-                Function::ByKey(f) => table.replace(id, time, |key, state| f(time, key, values, state)),
+                Function::ByKey(f) => table.replace(id, |key, state| f(time, key, values, state)),
                 Function::ByPartition(_) => to.scratch.push((id, values)),
             }
         });
@@ -182,7 +182,7 @@ impl<K: Key, V: Exchange, S: Exchange> Change<K, S> for Function<K, V, S> {
         match self {
             Function::ByKey(f) => {
                 for id in table.untouched() {
-                    table.replace(id, time, |key, state| f(time, key, Vec::new(), state));
+                    table.replace(id, |key, state| f(time, key, Vec::new(), state));
                 }
             }
             Function::ByPartition(f) => {
@@ -199,11 +199,11 @@ impl<K: Key, V: Exchange, S: Exchange> Change<K, S> for Function<K, V, S> {
                 for (key, state) in f(keys.into_iter()) {
                     let id = table.intern(&key);
                     if !table.is_done(id) {
-                        table.replace(id, time, |_, _| Some(state));
+                        table.replace(id, |_, _| Some(state));
                     }
                 }
                 for id in table.untouched() {
-                    table.replace(id, time, |_, _| None);
+                    table.replace(id, |_, _| None);
                 }
             }
         }
