@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::chunks::{CHUNK_HEAD, ChunkInfo, read_chunk_head};
-use super::entry::{Done, Entry, Group, LoggedBatch, Manifest, Role};
+use super::entry::{Done, Entry, Group, LoggedBatch, Manifest, Role, SavedOperator};
 use super::format::{FILE_HEAD, FRAME_HEAD, Fields, FileId, FileKind, FrameHead, damaged, open_frame};
 use super::ledger::{Class, Ledger};
 use super::owner::{Heart, files, unreadable};
@@ -100,10 +100,16 @@ impl Found {
     /// The operators of the program that something is kept of.
     fn classes(&self) -> BTreeSet<(OperatorId, Class)> {
         let operators = self.ledger.manifest.iter().flat_map(|manifest| &manifest.operators);
-        let schemas = operators.clone().filter(|saved| saved.role == Role::State).map(|saved| (saved.id, Class::State));
+        // Of what is said to be saved, damage may have left nothing to be found.
+        let class_of = |saved: &SavedOperator| match saved.role {
+            Role::State => Some((saved.id, Class::State)),
+            Role::Batches => Some((saved.id, Class::Batch)),
+            Role::Input | Role::Output => None,
+        };
+        let saved = operators.clone().filter_map(class_of);
         let known: BTreeSet<OperatorId> = operators.map(|saved| saved.id).collect();
         let found = self.places.iter().map(|place| (place.info.operator, Class::of(place.info.kind)));
-        found.filter(|(operator, _)| known.contains(operator)).chain(schemas).collect()
+        found.filter(|(operator, _)| known.contains(operator)).chain(saved).collect()
     }
 
     fn name(&self, operator: OperatorId) -> String {

@@ -10,7 +10,7 @@ use crate::time::Time;
 /// Describes a program to a checkpoint.
 pub(super) fn describe(graph: &DStreamGraph, setting: &Setting, zero_time: Time) -> Program {
     let (mut operators, mut migrations) = (Vec::new(), BTreeMap::new());
-    for Part { id, name, site, role } in graph.parts() {
+    for Part { id, name, site, role } in graph.parts(setting.remember) {
         let (role, schema) = match role {
             PartRole::Input => (Role::Input, None),
             PartRole::Output => (Role::Output, None),

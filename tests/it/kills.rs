@@ -8,10 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::unbounded;
 use proptest::prelude::*;
-use tidemill::Inspection;
-use tidemill::{Error, Event, Stop};
+use tidemill::{DStream, Error, Event, Inspection, Stop};
 
-use crate::harness::{Run, SECOND, next};
+use crate::harness::{BySecond, Run, SECOND, at};
 use crate::recovery::{programs, setting};
 
 /// What came out: of which output, at which second, and the records.
@@ -114,7 +113,7 @@ proptest! {
     #[test]
     fn a_run_that_is_killed_anywhere_goes_on(
         program in programs(),
-        at in (0usize..2, 2usize..8, any::<bool>()),
+        place in (0usize..2, 2usize..8, any::<bool>()),
         event in prop::option::of(3usize..60),
     ) {
         let last = program.input.len();
@@ -126,12 +125,12 @@ proptest! {
         {
             let (seen, (from, to)) = (Arc::clone(&witness), places.clone());
             program.build(&run.context, 2, move |output, second, records| {
-                let is_here = event.is_none() && (output, second) == (at.0, at.1);
-                if is_here && at.2 {
+                let is_here = event.is_none() && (output, second) == (place.0, place.1);
+                if is_here && place.2 {
                     seen.copy_once(&from, &to);
                 }
                 seen.emitted.lock().unwrap().push((output, second, records));
-                if is_here && !at.2 {
+                if is_here && !place.2 {
                     seen.copy_once(&from, &to);
                 }
                 Ok(())
@@ -229,34 +228,43 @@ fn flip(directory: &Path, place: prop::sample::Index) {
     }
 }
 
-/// The same with one program, where damage is certain, and its report.
+/// The same where damage is certain, and its report: of the head of the file and of the bytes at its end; of a state,
+/// and of a program that keeps nothing but batches, of which the damage then leaves nothing to be found.
 #[test]
 fn damage_of_state_is_reported() {
-    let directory = tempfile::tempdir().unwrap();
-    let (send, sums) = unbounded();
-    for (from, until) in [(0, 4), (4, 6)] {
-        if from > 0 {
-            let segment = state_segments(directory.path()).pop().unwrap();
-            let mut bytes = fs::read(&segment).unwrap();
-            *bytes.last_mut().unwrap() ^= 1;
-            fs::write(&segment, bytes).unwrap();
-            let found = Inspection::open(directory.path()).unwrap();
-            assert!(found.damage()[0].contains("state-"), "{:?}", found.damage());
-            assert!(found.done_up_to().as_millis() < 4000, "{}", found.done_up_to());
+    type Build = fn(&DStream<((), i64)>) -> DStream<i64>;
+    let state: Build = |numbers| {
+        let add = |values: Vec<i64>, sum: Option<i64>| Some(sum.unwrap_or(0) + values.iter().sum::<i64>());
+        numbers.update_state_by_key(add).map(|(_, sum)| sum)
+    };
+    let batches: Build = |numbers| {
+        let groups = numbers.group_by_key_and_window(4 * SECOND, 2 * SECOND);
+        groups.map(|(_, numbers)| numbers.iter().sum())
+    };
+    let cases = [(state, 4, &[1, 3, 6, 10, 15, 21][..]), (batches, 2, &[3, 10, 18])];
+    for ((build, cut, expected), is_head) in cases.into_iter().flat_map(|case| [(case, true), (case, false)]) {
+        let directory = tempfile::tempdir().unwrap();
+        let (send, sums) = unbounded();
+        for (from, until) in [(0, cut), (cut, 6)] {
+            if from > 0 {
+                let segment = state_segments(directory.path()).pop().unwrap();
+                let mut bytes = fs::read(&segment).unwrap();
+                let place = if is_head { 0 } else { bytes.len() - 1 };
+                bytes[place] ^= 1;
+                fs::write(&segment, bytes).unwrap();
+                let found = Inspection::open(directory.path()).unwrap();
+                assert!(found.damage()[0].contains("state-0000000001"), "{:?}", found.damage());
+                assert!(found.done_up_to() < at(1000 * cut as i64), "{}", found.done_up_to());
+            }
+            let run = Run::going_on(directory.path(), from, |builder| builder);
+            let send = send.clone();
+            let numbers = run.context.input(BySecond::new(1, |second| Some(vec![((), second as i64)])));
+            build(&numbers).foreach_batch(move |batch, _| send.send(batch.collect()?[0]).map_err(Error::user));
+            run.context.start().unwrap();
+            run.clock.advance((until - from) as u32 * SECOND);
+            run.has_done(until).unwrap();
+            run.context.stop(Stop::Now).unwrap();
         }
-        let run = Run::going_on(directory.path(), from, |builder| builder);
-        let send = send.clone();
-        let numbers = run.context.input(crate::harness::BySecond::new(1, |second| Some(vec![second as i64])));
-        let sums = numbers.map(|n| ((), n)).update_state_by_key(|values: Vec<i64>, sum: Option<i64>| {
-            Some(sum.unwrap_or(0) + values.iter().sum::<i64>())
-        });
-        sums.foreach_batch(move |batch, _| send.send(batch.collect()?[0].1).map_err(Error::user));
-        run.context.start().unwrap();
-        run.clock.advance((until - from) as u32 * SECOND);
-        run.has_done(until).unwrap();
-        run.context.stop(Stop::Now).unwrap();
+        assert_eq!(sums.try_iter().collect::<Vec<_>>(), expected, "damaged head: {is_head}");
     }
-    let expected = [1, 3, 6, 10, 15, 21];
-    assert_eq!(expected.map(|_| next(&sums)), expected);
-    assert!(sums.is_empty());
 }

@@ -31,6 +31,7 @@ mod outputs;
 mod outputs_fail;
 #[cfg(test)]
 mod owed;
+#[cfg(test)]
 mod recovery;
 #[cfg(test)]
 mod shapes;

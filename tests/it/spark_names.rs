@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 /// The public methods of Spark 3.5, class by class, under the headings of the table.
-const SPARK: [(&str, &str); 5] = [
+const SPARK: [(&str, &str); 6] = [
     (
         "DStream",
         "cache checkpoint compute context count countByValue countByValueAndWindow countByWindow dependencies filter \
@@ -18,6 +18,12 @@ const SPARK: [(&str, &str); 5] = [
         "cogroup combineByKey flatMapValues fullOuterJoin groupByKey groupByKeyAndWindow join leftOuterJoin mapValues \
          mapWithState reduceByKey reduceByKeyAndWindow rightOuterJoin saveAsHadoopFiles saveAsNewAPIHadoopFiles \
          updateStateByKey",
+    ),
+    (
+        "State",
+        "MapWithStateDStream.stateSnapshots State.exists State.get State.getOption State.isTimingOut State.remove \
+         State.update StateSpec.function StateSpec.initialState StateSpec.numPartitions StateSpec.partitioner \
+         StateSpec.timeout",
     ),
     (
         "StreamingContext",
@@ -139,6 +145,17 @@ fn every_method_in_the_table_exists() {
                 };
                 assert!(exists, "{heading}: {spark:?} is said to be `{name}`, which {of} does not have");
             }
+        }
+    }
+}
+
+#[test]
+fn every_name_for_states_in_the_table_exists() {
+    for (spark, ours) in section("State") {
+        for name in ours {
+            let (of, method) = name.split_once("::").unwrap_or_else(|| panic!("{name} names no type"));
+            let exists = ["src/dstream/stateful", "src/state"].iter().any(|place| methods(place, of).contains(method));
+            assert!(exists, "{spark:?} is said to be `{name}`, which does not exist");
         }
     }
 }

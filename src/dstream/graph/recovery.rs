@@ -3,8 +3,10 @@
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::DStreamGraph;
+use super::history::needs;
 use crate::dstream::AnyNode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::OperatorId;
@@ -30,15 +32,16 @@ pub(crate) enum PartRole {
     Input,
     /// It keeps something from batch to batch.
     State(Arc<dyn Durable>),
-    /// Its batches may be saved, and have records of this shape.
+    /// Its batches are saved, and have records of this shape.
     Batches(String),
     /// It is done with batches one by one.
     Output,
 }
 
 impl DStreamGraph {
-    /// What a checkpoint has to know of this graph, in the order of the program.
-    pub(crate) fn parts(&self) -> Vec<Part> {
+    /// What a checkpoint has to know of this graph, in the order of the program, if every stream remembers its batches for
+    /// so long at least.
+    pub(crate) fn parts(&self, remember: Duration) -> Vec<Part> {
         let mut parts = Vec::new();
         let of_node = |node: &Arc<dyn AnyNode>, role| {
             let id = self.id_of(node);
@@ -46,8 +49,8 @@ impl DStreamGraph {
             Part { id, name, site: node.site(), role }
         };
         parts.extend(self.inputs.iter().map(|(_, leaf)| of_node(leaf, PartRole::Input)));
-        for node in &self.nodes {
-            let batches = || node.saved_shape().map(PartRole::Batches);
+        for (node, needs) in self.nodes.iter().zip(needs(self, remember)) {
+            let batches = || node.saved_shape().filter(|_| needs.saves).map(PartRole::Batches);
             parts.extend(node.durable().map(PartRole::State).or_else(batches).map(|role| of_node(node, role)));
         }
         for (number, output) in self.outputs.iter().enumerate() {

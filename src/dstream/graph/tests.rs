@@ -288,7 +288,7 @@ fn a_checkpoint_knows_operators_by_names_that_tell_them_apart() {
     sums(&pairs).map(|pair| pair.1).print();
     let mut graph = builder.finish(1, Arc::new(never)).unwrap();
     let described = |graph: &DStreamGraph| -> Vec<(String, OperatorId)> {
-        graph.parts().into_iter().map(|operator| (operator.name, operator.id)).collect()
+        graph.parts(Duration::ZERO).into_iter().map(|operator| (operator.name, operator.id)).collect()
     };
     let operators = described(&graph);
     let sums = OperatorId::of_name("sums", 0);

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,8 +13,6 @@ pub(super) struct Kept<K, S> {
     method: &'static str,
     migrations: Migrations<S>,
     parts: Box<[Part<K, S>]>,
-    /// Whether a checkpoint had something of it.
-    is_known: AtomicBool,
 }
 
 /// One partition, and what has to be known of it while a task holds it.
@@ -50,7 +48,7 @@ impl<K: Key, S: Exchange> Kept<K, S> {
         };
         // A number of partitions that is a mistake may be one that no memory holds.
         let count = if partitions.mistake().is_some() { 0 } else { partitions.get() };
-        Kept { method, migrations, parts: (0..count).map(part).collect(), is_known: AtomicBool::new(false) }
+        Kept { method, migrations, parts: (0..count).map(part).collect() }
     }
 
     pub(super) fn hold(&self, partition: usize) -> MutexGuard<'_, Held<K, S>> {
@@ -119,7 +117,6 @@ impl<K: Key, S: Exchange> Durable for Kept<K, S> {
     }
 
     fn restore(&self, chunk: &Chunk<'_>) -> Result<()> {
-        self.is_known.store(true, Ordering::Relaxed);
         // Keys are hashed anew: where they lay then says nothing, even of as many partitions.
         let parts = self.parts.len();
         let mut lists: Vec<Vec<_>> = (0..parts).map(|_| Vec::new()).collect();
@@ -145,10 +142,6 @@ impl<K: Key, S: Exchange> Durable for Kept<K, S> {
         for (version, states) in self.migrations.migrated() {
             let now = self.migrations.version();
             tracing::warn!("{}: {states} states of version {version} were migrated to version {now}", self.method);
-        }
-        if !self.is_known.load(Ordering::Relaxed) {
-            // It has had no batch, or is new in the program: it has yet to begin, with the initial states.
-            return Ok(());
         }
         for partition in 0..self.parts.len() {
             let mut held = self.hold(partition);
