@@ -32,7 +32,7 @@ pub(crate) use journal::{Journal, Ticket};
 pub(crate) use reader::Recovered;
 pub use settings::{Checkpoint, SyncPolicy};
 pub use upgrade::Upgrade;
-pub(crate) use upgrade::{Program, compare};
+pub(crate) use upgrade::{Comparison, Program, compare};
 
 /// Becomes the owner of a checkpoint, which takes until another process lets go of it if this one is a standby, and
 /// reads what is there. Nothing of it is changed before [`Journal::begin`]. Who waits stops waiting when `cancel` is closed.

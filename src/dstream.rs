@@ -36,7 +36,7 @@ use crate::time::{Interval, Time, is_multiple};
 
 use batches::BatchFormat;
 pub use foreach::Batch;
-pub(crate) use graph::{DStreamGraph, GraphBuilder, Part, PartRole, Planned, Settle};
+pub(crate) use graph::{DStreamGraph, GraphBuilder, Part, PartRole, Planned, Settle, off_grid, part_name};
 pub(crate) use input::{PlannedInput, source_plan};
 pub(crate) use job::Job;
 use name::Mark;
@@ -92,6 +92,16 @@ impl<T: Data> fmt::Debug for DStream<T> {
 pub(crate) trait Operator<T>: Send + Sync + 'static {
     /// The method that builds it.
     fn name(&self) -> &str;
+
+    /// What the operator is, for its id: what in the name may change from one program to the next is not in it.
+    fn kind(&self) -> &str {
+        self.name()
+    }
+
+    /// Whether the operator is built as a part of the one that reads it. Then it is found by that one's name.
+    fn is_part(&self) -> bool {
+        false
+    }
 
     /// How far apart its batches are.
     fn slide(&self) -> Duration;

@@ -33,6 +33,12 @@ pub trait Source<T: Data>: Send + 'static {
     /// What the input is called in errors and events: `kafka lines`.
     fn name(&self) -> String;
 
+    /// What sort of input it is: `kafka`. A checkpoint finds an input without a name by its kind and its place among
+    /// the inputs of that kind, so nothing belongs in it that may change while the input goes on, as what is read.
+    fn kind(&self) -> String {
+        self.name()
+    }
+
     /// Gets ready to deliver. Whatever can be found wrong with the input should be found here.
     ///
     /// # Errors

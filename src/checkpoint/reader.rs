@@ -9,6 +9,7 @@ use super::entry::{Done, Entry, Group, LoggedBatch, Manifest, Role, SavedOperato
 use super::format::{FILE_HEAD, FRAME_HEAD, Fields, FileId, FileKind, FrameHead, damaged, open_frame};
 use super::ledger::{Class, Ledger};
 use super::owner::{Heart, files, unreadable};
+use super::upgrade::Left;
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::event_loop::adopt_thread;
 use crate::id::OperatorId;
@@ -467,6 +468,17 @@ impl Recovered {
     /// restored; the zero time if there is none.
     pub(crate) fn done_up_to(&self) -> Time {
         self.found.ledger.done_up_to().unwrap_or(self.manifest.zero_time)
+    }
+
+    /// What it has to be compared with.
+    pub(crate) fn left(&self) -> Left<'_> {
+        Left { manifest: self.manifest(), batches: self.batches(), saved: self.with_batches() }
+    }
+
+    /// The operators that batches are kept of.
+    fn with_batches(&self) -> BTreeSet<OperatorId> {
+        let is_batch = |place: &&Place| Class::of(place.info.kind) == Class::Batch;
+        self.found.places.iter().filter(is_batch).map(|place| place.info.operator).collect()
     }
 
     /// What there is of an operator's state.

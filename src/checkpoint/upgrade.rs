@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::entry::{LoggedBatch, Manifest, Role, SavedOperator, SavedSchema};
+use crate::dstream::{part_name, source_plan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::OperatorId;
 use crate::state::shape::differences;
@@ -35,6 +36,8 @@ enum Consent {
     ResetState(String),
     RenameState { from: String, to: String },
     DropInput(String),
+    RenameInput { from: String, to: String },
+    RunOutputsAgain,
     FromApp(String),
 }
 
@@ -44,7 +47,7 @@ impl Upgrade {
         Upgrade::default()
     }
 
-    /// Lets go of the state of an operator that the program has no more.
+    /// Lets go of the state of an operator that the program has no more, or of the saved batches of a stream.
     #[must_use]
     pub fn drop_state(self, name: impl Into<String>) -> Self {
         self.consent(Consent::DropState(name.into()))
@@ -56,16 +59,31 @@ impl Upgrade {
         self.consent(Consent::ResetState(name.into()))
     }
 
-    /// Gives the state of an operator that the program has no more to one that it did not have before.
+    /// Gives the state of an operator that the program has no more to one that it did not have before; or the saved
+    /// batches of a stream to another.
     #[must_use]
     pub fn rename_state(self, from: impl Into<String>, to: impl Into<String>) -> Self {
         self.consent(Consent::RenameState { from: from.into(), to: to.into() })
     }
 
-    /// Lets go of the records of an input that the program has no more, of batches that are not done.
+    /// Lets go of an input that the program has no more: of how far it has come, and of its records in batches that are
+    /// not done.
     #[must_use]
     pub fn drop_input(self, name: impl Into<String>) -> Self {
         self.consent(Consent::DropInput(name.into()))
+    }
+
+    /// Has an input that the program did not have before go on where one that it has no more has come to. The new one
+    /// has a name.
+    #[must_use]
+    pub fn rename_input(self, from: impl Into<String>, to: impl Into<String>) -> Self {
+        self.consent(Consent::RenameInput { from: from.into(), to: to.into() })
+    }
+
+    /// Has outputs run again for batches that are not done, where it cannot be told any more which of them are done.
+    #[must_use]
+    pub fn run_outputs_again(self) -> Self {
+        self.consent(Consent::RunOutputsAgain)
     }
 
     /// Takes over the checkpoint of a program that has another name.
@@ -88,6 +106,8 @@ impl Consent {
             Consent::ResetState(name) => format!("reset_state({name:?})"),
             Consent::RenameState { from, to } => format!("rename_state({from:?}, {to:?})"),
             Consent::DropInput(name) => format!("drop_input({name:?})"),
+            Consent::RenameInput { from, to } => format!("rename_input({from:?}, {to:?})"),
+            Consent::RunOutputsAgain => "run_outputs_again()".to_string(),
             Consent::FromApp(name) => format!("from_app({name:?})"),
         }
     }
@@ -100,6 +120,17 @@ pub(crate) struct Program {
     pub(crate) manifest: Manifest,
     /// Of operators that read older states: which versions, and of which shapes.
     pub(crate) migrations: BTreeMap<OperatorId, Vec<(u32, String)>>,
+    /// Of operators that keep a part of what they keep as the batches of another: that other.
+    pub(crate) panes: BTreeMap<OperatorId, OperatorId>,
+}
+
+/// What a program has left in a checkpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct Left<'l> {
+    pub(crate) manifest: &'l Manifest,
+    pub(crate) batches: &'l [LoggedBatch],
+    /// The operators that it has saved batches of.
+    pub(crate) saved: BTreeSet<OperatorId>,
 }
 
 /// A way in which a program differs from the one that wrote a checkpoint, in one line.
@@ -129,6 +160,8 @@ pub(crate) struct Comparison {
     pub(crate) known_as: BTreeMap<OperatorId, OperatorId>,
     /// Operators of the checkpoint whose state is not to be restored.
     pub(crate) forgotten: BTreeSet<OperatorId>,
+    /// Outputs that run again for batches that are not done.
+    pub(crate) again: BTreeSet<OperatorId>,
 }
 
 impl Comparison {
@@ -162,19 +195,37 @@ impl Comparison {
 }
 
 /// Compares a program with the one that wrote a checkpoint, if there is one, and with the batches that it left.
-pub(crate) fn compare(saved: Option<(&Manifest, &[LoggedBatch])>, program: &Program, upgrade: &Upgrade) -> Comparison {
+pub(crate) fn compare(left: Option<Left<'_>>, program: &Program, upgrade: &Upgrade) -> Comparison {
     let mut comparer = Comparer { program, upgrade, used: BTreeSet::new(), found: Comparison::default() };
     comparer.check_names();
-    if let Some((saved, batches)) = saved {
-        let pending: Vec<&LoggedBatch> = batches.iter().filter(|batch| !batch.done).collect();
+    if let Some(left) = left {
+        let saved = left.manifest;
+        let pending: Vec<&LoggedBatch> = left.batches.iter().filter(|batch| !batch.done).collect();
         comparer.compare_programs(saved, &pending);
-        comparer.compare_inputs(saved, &pending);
-        comparer.compare_states(saved);
-        comparer.compare_batches(saved);
+        comparer.compare_inputs(&left, &pending);
+        let states = comparer.compare_states(saved);
+        comparer.compare_batches(&left, &states);
         comparer.compare_outputs(saved, &pending);
+        comparer.compare_equal_outputs(saved, &pending);
     }
     comparer.report_unused();
     comparer.found
+}
+
+/// Operators in both a checkpoint and a program, in the checkpoint only, and in the program only.
+struct Matched<'m> {
+    kept: Vec<(&'m SavedOperator, &'m SavedOperator)>,
+    gone: Vec<&'m SavedOperator>,
+    new: Vec<&'m SavedOperator>,
+}
+
+impl<'m> Matched<'m> {
+    /// What was taken for gone is there as what was taken for new.
+    fn keep(&mut self, old: &'m SavedOperator, now: &'m SavedOperator) {
+        self.gone.retain(|operator| operator.id != old.id);
+        self.new.retain(|operator| operator.id != now.id);
+        self.kept.push((old, now));
+    }
 }
 
 struct Comparer<'c> {
@@ -247,38 +298,79 @@ impl Comparer<'_> {
         }
     }
 
-    fn compare_inputs(&mut self, saved: &Manifest, pending: &[&LoggedBatch]) {
-        let (kept, gone, new) = self.matched(saved, Role::Input);
-        for (old, now) in kept {
+    fn compare_inputs(&mut self, left: &Left<'_>, pending: &[&LoggedBatch]) {
+        let mut found = self.matched(left.manifest, Role::Input);
+        self.rename(&mut found, |consent, new| match consent {
+            // Under a name it is found again at the next start.
+            Consent::RenameInput { from, to } => called(new, to).filter(|now| is_named(now)).map(|_| (from, to)),
+            _ => None,
+        });
+        for (old, now) in &found.kept {
+            self.keep_id(old, now);
             self.say(DifferenceKind::Kept, format!("{}: the input `{}` goes on", now.site, old.name));
         }
-        for old in gone {
-            let plans =
-                |batch: &&&LoggedBatch| batch.inputs.iter().any(|input| input.operator == old.id && input.records > 0);
-            let left: Vec<&LoggedBatch> = pending.iter().filter(plans).copied().collect();
-            let name = &old.name;
-            if left.is_empty() {
-                self.say(DifferenceKind::Fine, format!("the input `{name}`, built at {}, is gone", old.site));
-            } else if self.consents(|consent| *consent == Consent::DropInput(name.clone())).is_some() {
-                let line = format!("the input `{name}` is gone, and with it records of {}", batch_list(&left));
-                self.say(DifferenceKind::Warned, line);
-            } else {
-                let line = format!(
-                    "the input `{name}`, built at {}, is gone, and {} not done and have records of it: start the older \
-                     program once and stop it gracefully, or let go of them with `Upgrade::new().drop_input({name:?})`",
-                    old.site,
-                    batches_are(&left)
-                );
-                self.say(DifferenceKind::Refused, line);
-            }
+        for old in &found.gone {
+            self.report_gone_input(old, &found, left.batches, pending);
         }
-        for now in new {
+        for now in found.new {
             self.say(DifferenceKind::Fine, format!("{}: the input `{}` is new", now.site, now.name));
         }
     }
 
+    fn report_gone_input(
+        &mut self,
+        old: &SavedOperator,
+        found: &Matched<'_>,
+        batches: &[LoggedBatch],
+        pending: &[&LoggedBatch],
+    ) {
+        let (name, site) = (&old.name, &old.site);
+        let mut plans = batches.iter().flat_map(|batch| &batch.inputs).filter(|input| input.operator == old.id);
+        if !plans.any(|input| source_plan(&input.plan).is_some()) {
+            return self.say(DifferenceKind::Fine, format!("the input `{name}`, built at {site}, is gone"));
+        }
+        let has_records =
+            |batch: &&&LoggedBatch| batch.inputs.iter().any(|input| input.operator == old.id && input.records > 0);
+        let with_records: Vec<&LoggedBatch> = pending.iter().filter(has_records).copied().collect();
+        if self.consents(|consent| *consent == Consent::DropInput(name.clone())).is_some() {
+            let records = match with_records[..] {
+                [] => "where it has come to".to_string(),
+                _ => format!("records of {}", batch_list(&with_records)),
+            };
+            return self.say(DifferenceKind::Warned, format!("the input `{name}` is gone, and with it {records}"));
+        }
+        let records = match with_records[..] {
+            [] => "the checkpoint knows where it has come to".to_string(),
+            _ => format!("{} not done and have records of it", batches_are(&with_records)),
+        };
+        let again = match with_records[..] {
+            [] => "",
+            _ => "start the older program once and stop it gracefully, or ",
+        };
+        let name_it = if is_given(old) { format!("call that `.named({name:?})`, or ") } else { String::new() };
+        let goes_on = match (&found.gone[..], &found.new[..]) {
+            ([_], [now]) if old.schema == now.schema => {
+                let to = if is_named(now) { &now.name } else { "a name that you give it" };
+                format!(
+                    "if it is the one at {} now, {name_it}say `Upgrade::new().rename_input({name:?}, {to:?})`; ",
+                    now.site
+                )
+            }
+            (_, []) => String::new(),
+            _ => format!(
+                "if one of the new inputs is this one, {name_it}give that a name and say \
+                 `Upgrade::new().rename_input({name:?}, \"that name\")`; "
+            ),
+        };
+        let line = format!(
+            "the input `{name}`, built at {site}, is gone, and {records}: {goes_on}{again}let go of it with \
+             `Upgrade::new().drop_input({name:?})`"
+        );
+        self.say(DifferenceKind::Refused, line);
+    }
+
     fn compare_outputs(&mut self, saved: &Manifest, pending: &[&LoggedBatch]) {
-        let (_, gone, new) = self.matched(saved, Role::Output);
+        let Matched { gone, new, .. } = self.matched(saved, Role::Output);
         for old in gone {
             let left: Vec<&LoggedBatch> =
                 pending.iter().filter(|batch| !batch.outputs.contains(&(old.id, None))).copied().collect();
@@ -296,28 +388,87 @@ impl Comparer<'_> {
         }
     }
 
-    fn compare_states(&mut self, saved: &Manifest) {
-        let (mut kept, mut gone, mut new) = self.matched(saved, Role::State);
-        for consent in &self.upgrade.consents {
-            let Consent::RenameState { from, to } = consent else { continue };
-            let (Some(old), Some(now)) = (called(&gone, from), called(&new, to)) else { continue };
-            self.used.insert(consent.clone());
-            gone.retain(|operator| operator.id != old.id);
-            new.retain(|operator| operator.id != now.id);
-            kept.push((old, now));
-        }
-        for (old, now) in kept {
-            if old.id != now.id {
-                self.found.known_as.insert(now.id, old.id);
+    /// Outputs of one method that read one stream are told apart by their order. If there are more or fewer of them now,
+    /// it cannot be told which of them are done with a batch.
+    fn compare_equal_outputs(&mut self, saved: &Manifest, pending: &[&LoggedBatch]) {
+        let (mut old, now): (Vec<_>, Vec<_>) =
+            (of_role(saved, Role::Output).collect(), of_role(&self.program.manifest, Role::Output).collect());
+        old.sort_by_key(|output| output.schema.as_ref().map(|schema| schema.parts.clone()));
+        for equals in old.chunk_by(|a, b| a.schema.is_some() && a.schema == b.schema) {
+            let first = equals[0];
+            let is_equal = |operator: &&&SavedOperator| operator.schema.is_some() && operator.schema == first.schema;
+            let (were, are) = (equals.len(), now.iter().filter(is_equal).count());
+            let is_unclear = |batch: &&&LoggedBatch| {
+                let done = equals.iter().filter(|output| batch.outputs.contains(&(output.id, None))).count();
+                done > 0 && (done < were || are > were)
+            };
+            let unclear: Vec<&LoggedBatch> = pending.iter().filter(is_unclear).copied().collect();
+            if unclear.is_empty() || are == 0 || are == were {
+                continue;
             }
+            let what = format!(
+                "the output at {} was one of {were} alike and is one of {are}, and {} not done and ran some of them",
+                first.site,
+                batches_are(&unclear)
+            );
+            if self.consents(|consent| *consent == Consent::RunOutputsAgain).is_some() {
+                self.found.again.extend(equals.iter().map(|output| output.id));
+                self.say(DifferenceKind::Warned, format!("{what}: all run, as the program says"));
+            } else {
+                let line = format!(
+                    "{what}, and which, cannot be told: start the older program once and stop it gracefully, or have all run, \
+                     also once more, with `Upgrade::new().run_outputs_again()`"
+                );
+                self.say(DifferenceKind::Refused, line);
+            }
+        }
+    }
+
+    /// Compares states and returns those that are in both.
+    fn compare_states<'m>(&mut self, saved: &'m Manifest) -> Vec<(&'m SavedOperator, &'m SavedOperator)>
+    where
+        Self: 'm,
+    {
+        let mut found = self.matched(saved, Role::State);
+        self.rename(&mut found, |consent, _| match consent {
+            Consent::RenameState { from, to } => Some((from, to)),
+            _ => None,
+        });
+        for (old, now) in &found.kept {
+            self.keep_id(old, now);
             self.compare_state(saved, old, now);
         }
-        for old in &gone {
-            self.report_gone(saved, old, &new);
+        for old in &found.gone {
+            self.report_gone(saved, old, &found.new);
         }
-        for now in new {
+        for now in found.new {
             let name = short_name(&self.program.manifest, now);
             self.say(DifferenceKind::Fine, format!("{}: the state `{name}` is new and starts empty", now.site));
+        }
+        found.kept
+    }
+
+    /// An operator goes on under the id that the checkpoint has of it.
+    fn keep_id(&mut self, old: &SavedOperator, now: &SavedOperator) {
+        if old.id != now.id {
+            self.found.known_as.insert(now.id, old.id);
+        }
+    }
+
+    /// Takes together what the program says is the same under another name.
+    fn rename<'m>(
+        &mut self,
+        found: &mut Matched<'m>,
+        names: impl Fn(&'m Consent, &[&'m SavedOperator]) -> Option<(&'m String, &'m String)>,
+    ) where
+        Self: 'm,
+    {
+        let upgrade = self.upgrade;
+        for consent in &upgrade.consents {
+            let Some((from, to)) = names(consent, &found.new) else { continue };
+            let (Some(old), Some(now)) = (called(&found.gone, from), called(&found.new, to)) else { continue };
+            self.used.insert(consent.clone());
+            found.keep(old, now);
         }
     }
 
@@ -348,12 +499,72 @@ impl Comparer<'_> {
         }
     }
 
-    /// Streams whose batches are saved. What is gone nobody asks for.
-    fn compare_batches(&mut self, saved: &Manifest) {
-        for (old, now) in self.matched(saved, Role::Batches).0 {
-            if old.id != now.id {
-                self.found.known_as.insert(now.id, old.id);
+    /// Streams whose batches are saved, and among them the panes of windows, of whose totals `states` has those that are
+    /// kept.
+    fn compare_batches(&mut self, left: &Left<'_>, states: &[(&SavedOperator, &SavedOperator)]) {
+        let mut found = self.matched(left.manifest, Role::Batches);
+        for (old, now) in states {
+            // The panes of a window that was renamed.
+            let panes = self.program.panes.get(&now.id);
+            let panes = panes.and_then(|panes| found.new.iter().find(|operator| operator.id == *panes).copied());
+            let name = part_name(&old.name);
+            if let (Some(old), Some(now)) = (found.gone.iter().find(|operator| operator.name == name).copied(), panes) {
+                found.keep(old, now);
             }
+        }
+        self.rename(&mut found, |consent, _| match consent {
+            Consent::RenameState { from, to } => Some((from, to)),
+            _ => None,
+        });
+        self.compare_kept_batches(&found.kept);
+        for old in found.gone.iter().filter(|old| left.saved.contains(&old.id)) {
+            self.report_gone_batches(old, &found.new);
+        }
+        for (old, now) in states.iter().filter(|(old, _)| !self.found.forgotten.contains(&old.id)).collect::<Vec<_>>() {
+            let Some(panes) = self.program.panes.get(&now.id) else { continue };
+            let is_there = |(old, now): &(&SavedOperator, &SavedOperator)| {
+                now.id == *panes && !self.found.forgotten.contains(&old.id)
+            };
+            if !found.kept.iter().any(is_there) {
+                let name = short_name(left.manifest, old);
+                let what = format!(
+                    "{}: the totals of the window `{name}` are in the checkpoint, and the panes that they were made from are not",
+                    now.site
+                );
+                if self.consents(|consent| *consent == Consent::ResetState(name.clone())).is_some() {
+                    self.found.forgotten.insert(old.id);
+                    self.say(DifferenceKind::Warned, format!("{what}: it starts empty, as the program says"));
+                } else {
+                    let line = format!(
+                        "{what}, and could never be taken off: feed the window as before, or let it start empty with \
+                         `Upgrade::new().reset_state({name:?})`"
+                    );
+                    self.say(DifferenceKind::Refused, line);
+                }
+            }
+        }
+    }
+
+    /// What is gone nobody asks for, unless it is there under another id.
+    fn report_gone_batches(&mut self, old: &SavedOperator, new: &[&SavedOperator]) {
+        let name = &old.name;
+        let Some(now) = new.iter().find(|now| old.schema.is_some() && old.schema == now.schema) else { return };
+        let gone = format!("the saved batches of `{name}`, built at {}, are gone", old.site);
+        if self.consents(|consent| *consent == Consent::DropState(name.clone())).is_some() {
+            self.found.forgotten.insert(old.id);
+            return self.say(DifferenceKind::Warned, format!("{gone}, and are let go of as the program says"));
+        }
+        let line = format!(
+            "{gone}: if they are those of the one at {} now, say `Upgrade::new().rename_state({name:?}, {:?})`; let go of \
+             them with `Upgrade::new().drop_state({name:?})`",
+            now.site, now.name
+        );
+        self.say(DifferenceKind::Refused, line);
+    }
+
+    fn compare_kept_batches(&mut self, kept: &[(&SavedOperator, &SavedOperator)]) {
+        for (old, now) in kept {
+            self.keep_id(old, now);
             let (Some(was), Some(is)) = (&old.schema, &now.schema) else { continue };
             let changes = parts_changed(was, is);
             let name = &old.name;
@@ -452,12 +663,8 @@ impl Comparer<'_> {
         self.say(DifferenceKind::Refused, line);
     }
 
-    /// Operators in both, in the checkpoint only, and in the program only.
-    fn matched<'m>(
-        &self,
-        saved: &'m Manifest,
-        role: Role,
-    ) -> (Vec<(&'m SavedOperator, &'m SavedOperator)>, Vec<&'m SavedOperator>, Vec<&'m SavedOperator>)
+    /// Tells operators that are in both by their ids, and by their names.
+    fn matched<'m>(&self, saved: &'m Manifest, role: Role) -> Matched<'m>
     where
         Self: 'm,
     {
@@ -474,7 +681,7 @@ impl Comparer<'_> {
                 false
             });
         }
-        (kept, gone, new)
+        Matched { kept, gone, new }
     }
 
     /// A consent that is left from an older upgrade must not be forgotten, or it counts one day.
@@ -598,7 +805,7 @@ mod tests {
     fn batch(second: i64, of: &str) -> LoggedBatch {
         let input = LoggedInput {
             operator: OperatorId::of_name(of, 0),
-            plan: Arc::from([]),
+            plan: Arc::from([1]),
             records: 3,
             description: String::new(),
         };
@@ -610,13 +817,22 @@ mod tests {
         pending: &'c [LoggedBatch],
         now: &'c [SavedOperator],
         migrations: &'c [(&'c str, u32, &'c str)],
+        panes: &'c [(&'c str, &'c str)],
         upgrade: Upgrade,
         change: fn(&mut Manifest),
     }
 
     impl Default for Case<'_> {
         fn default() -> Self {
-            Case { saved: &[], pending: &[], now: &[], migrations: &[], upgrade: Upgrade::new(), change: |_| () }
+            Case {
+                saved: &[],
+                pending: &[],
+                now: &[],
+                migrations: &[],
+                panes: &[],
+                upgrade: Upgrade::new(),
+                change: |_| (),
+            }
         }
     }
 
@@ -628,8 +844,13 @@ mod tests {
             for (name, version, shape) in self.migrations {
                 migrations.entry(OperatorId::of_name(name, 0)).or_default().push((*version, (*shape).to_string()));
             }
-            let program = Program { manifest: now, migrations };
-            compare(Some((&manifest(self.saved), self.pending)), &program, &self.upgrade)
+            let panes =
+                self.panes.iter().map(|(of, panes)| (OperatorId::of_name(of, 0), OperatorId::of_name(panes, 0)));
+            let program = Program { manifest: now, migrations, panes: panes.collect() };
+            let saved = self.saved.iter().filter(|operator| operator.role == Role::Batches);
+            let saved = saved.map(|operator| operator.id).collect();
+            let left = Left { manifest: &manifest(self.saved), batches: self.pending, saved };
+            compare(Some(left), &program, &self.upgrade)
         }
 
         /// How the case is decided, and the lines.
@@ -786,12 +1007,30 @@ mod tests {
         Case { saved: &lines, ..Case::default() }.check(Fine, &["the input `lines`, built at lines.rs:1, is gone"]);
         let pending = [batch(1, "lines"), batch(2, "lines")];
         let refused = "the input `lines`, built at lines.rs:1, is gone, and 2 batches from 1000 ms to 2000 ms are not done and \
-                       have records of it: start the older program once and stop it gracefully, or let go of them with \
+                       have records of it: start the older program once and stop it gracefully, or let go of it with \
                        `Upgrade::new().drop_input(\"lines\")`";
         Case { saved: &lines, pending: &pending, ..Case::default() }.check(Refused, &[refused]);
         let upgrade = Upgrade::new().drop_input("lines");
         Case { saved: &lines, pending: &pending, upgrade, ..Case::default() }
             .check(Warned, &["the input `lines` is gone, and with it records of 2 batches from 1000 ms to 2000 ms"]);
+
+        let done = [LoggedBatch { done: true, ..batch(1, "lines") }];
+        let clicks = [operator("clicks", Role::Input, None)];
+        let refused = "the input `lines`, built at lines.rs:1, is gone, and the checkpoint knows where it has come to: if it is \
+                       the one at clicks.rs:1 now, call that `.named(\"lines\")`, or say \
+                       `Upgrade::new().rename_input(\"lines\", \"clicks\")`; let go of it with \
+                       `Upgrade::new().drop_input(\"lines\")`";
+        let case = Case { saved: &lines, pending: &done, now: &clicks, ..Case::default() };
+        case.check(Refused, &[refused, "clicks.rs:1: the input `clicks` is new"]);
+        let upgrade = Upgrade::new().rename_input("lines", "clicks");
+        let case = Case { saved: &lines, pending: &done, now: &clicks, upgrade, ..Case::default() };
+        case.check(Kept, &["clicks.rs:1: the input `lines` goes on"]);
+        assert_eq!(case.compare().known_as, BTreeMap::from([(clicks[0].id, lines[0].id)]));
+        // From then on under its new name and its old id.
+        let saved = [SavedOperator { id: lines[0].id, ..clicks[0].clone() }];
+        let case = Case { saved: &saved, pending: &done, now: &clicks, ..Case::default() };
+        case.check(Kept, &["clicks.rs:1: the input `clicks` goes on"]);
+        assert_eq!(case.compare().known_as, BTreeMap::from([(clicks[0].id, lines[0].id)]));
 
         let print = [operator("print", Role::Output, None)];
         Case { now: &print, ..Case::default() }.check(Fine, &["print.rs:1: the output `print` is new"]);
@@ -804,6 +1043,77 @@ mod tests {
         let refused = "the batch interval was 1s and is 2s, and batch 1000 ms is not done: start once with \
                        `batch_interval(1s)`, and stop gracefully";
         Case { change, pending: &pending[..1], ..Case::default() }.check(Refused, &[refused]);
+    }
+
+    fn batches(name: &str) -> SavedOperator {
+        let parts = vec![("records".to_string(), "u64".to_string())];
+        let schema = SavedSchema { method: "checkpoint".to_string(), version: 1, parts };
+        operator(name, Role::Batches, Some(schema))
+    }
+
+    #[test]
+    fn totals_do_not_go_on_without_their_panes() {
+        let [old, new] = ["totals", "sums"].map(|name| [state(name, 1, "u64"), batches(&format!("{name}/panes"))]);
+        let (of_old, of_new) = ([("totals", "totals/panes")], [("sums", "sums/panes")]);
+        let kept = [
+            "totals.rs:1: the state `totals` is kept",
+            "totals/panes.rs:1: the saved batches of `totals/panes` are kept",
+        ];
+        Case { saved: &old, now: &old, panes: &of_old, ..Case::default() }.check(Kept, &kept);
+        let upgrade = Upgrade::new().rename_state("totals", "sums");
+        let case = Case { saved: &old, now: &new, panes: &of_new, upgrade, ..Case::default() };
+        assert!(case.compare().check().is_ok(), "panes go with the name of their window");
+        assert_eq!(case.compare().known_as, BTreeMap::from([(new[0].id, old[0].id), (new[1].id, old[1].id)]));
+
+        let (saved, now) = ([old[0].clone(), batches("a")], [old[0].clone(), batches("b")]);
+        let panes = [("totals", "b")];
+        let totals = "totals.rs:1: the totals of the window `totals` are in the checkpoint, and the panes that they were made \
+                      from are not";
+        let refused = [
+            kept[0],
+            "the saved batches of `a`, built at a.rs:1, are gone: if they are those of the one at b.rs:1 now, say \
+             `Upgrade::new().rename_state(\"a\", \"b\")`; let go of them with `Upgrade::new().drop_state(\"a\")`",
+            &format!(
+                "{totals}, and could never be taken off: feed the window as before, or let it start empty with \
+                 `Upgrade::new().reset_state(\"totals\")`"
+            ),
+        ];
+        Case { saved: &saved, now: &now, panes: &panes, ..Case::default() }.check(Refused, &refused);
+        let upgrade = Upgrade::new().rename_state("a", "b");
+        let case = Case { saved: &saved, now: &now, panes: &panes, upgrade, ..Case::default() };
+        case.check(Kept, &[kept[0], "b.rs:1: the saved batches of `a` are kept"]);
+        let upgrade = Upgrade::new().drop_state("a").reset_state("totals");
+        let case = Case { saved: &saved, now: &now, panes: &panes, upgrade, ..Case::default() };
+        let let_go = "the saved batches of `a`, built at a.rs:1, are gone, and are let go of as the program says";
+        case.check(Warned, &[kept[0], let_go, &format!("{totals}: it starts empty, as the program says")]);
+        assert_eq!(case.compare().forgotten, BTreeSet::from([saved[0].id, saved[1].id]));
+    }
+
+    #[test]
+    fn equal_outputs_are_told_apart_by_their_order() {
+        let output = |name: &str| {
+            let parts = vec![("equals".to_string(), "one".to_string())];
+            operator(name, Role::Output, Some(SavedSchema { method: "print".to_string(), version: 1, parts }))
+        };
+        let [one, two] = ["one", "two"].map(output);
+        let both = [one.clone(), two.clone()];
+        let check = |saved: &[SavedOperator], now: &[SavedOperator], done: &[&SavedOperator], is_refused: bool| {
+            let outputs = done.iter().map(|output| (output.id, None)).collect();
+            let pending = [LoggedBatch { outputs, inputs: Vec::new(), ..batch(1, "") }];
+            let case = Case { saved, pending: &pending, now, ..Case::default() };
+            assert_eq!(case.compare().check().is_err(), is_refused, "{:?}", case.compare().differences);
+            let upgrade = Upgrade::new().run_outputs_again();
+            let case = Case { saved, pending: &pending, now, upgrade, ..Case::default() }.compare();
+            assert!(case.check().is_ok());
+            assert_eq!(case.again.is_empty(), !is_refused);
+        };
+        check(&both, &both, &[&one], false);
+        check(&both, &both[..1], &[&one], true);
+        check(&both, &both[..1], &[], false);
+        check(&both, &both[..1], &[&one, &two], false);
+        check(&both, &[], &[&one], false);
+        check(&both[..1], &both, &[&one], true);
+        check(&both[..1], &both, &[], false);
     }
 
     #[test]
@@ -821,7 +1131,8 @@ mod tests {
     fn two_states_of_one_name_are_refused_also_without_a_checkpoint() {
         let second =
             SavedOperator { id: OperatorId::of_name("a", 1), site: "b.rs:2".to_string(), ..state("a", 1, "u64") };
-        let program = Program { manifest: manifest(&[state("a", 1, "u64"), second]), migrations: BTreeMap::new() };
+        let manifest = manifest(&[state("a", 1, "u64"), second]);
+        let program = Program { manifest, migrations: BTreeMap::new(), panes: BTreeMap::new() };
         let found = compare(None, &program, &Upgrade::new());
         let error = found.check().unwrap_err().to_string();
         let expected = "the checkpoint does not fit the program: b.rs:2: an operator keeps state under the name `a`, and so does \

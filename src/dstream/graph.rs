@@ -12,7 +12,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 
 use self::history::{Needs, needs};
-pub(crate) use self::recovery::{Part, PartRole};
+pub(crate) use self::recovery::{Part, PartRole, off_grid};
 use super::foreach::Output;
 use super::input::{AnyInput, PlannedInput};
 use super::job::Job;
@@ -233,8 +233,12 @@ pub(crate) struct DStreamGraph {
     places: AHashMap<usize, usize>,
     /// What each node is found by in a checkpoint.
     ids: Vec<OperatorId>,
+    /// The name that makes the id of each node, if one does.
+    lasting: Vec<Option<String>>,
     /// As `ids`, of the outputs.
     output_ids: Vec<OperatorId>,
+    /// For each output, the id of the first that has its method and its stream.
+    output_equals: Vec<OperatorId>,
     /// The inputs that outputs are made of, in the order in which the program made them.
     inputs: Vec<InputNode>,
     /// The nodes that keep something from batch to batch, parents before children.
@@ -297,15 +301,20 @@ impl DStreamGraph {
         for output in outputs {
             visit(&output.edge().node, &mut nodes, &mut places);
         }
-        let inputs = inputs.iter().filter(|(_, node)| places.contains_key(&address(node))).cloned().collect();
+        let inputs: Vec<InputNode> =
+            inputs.iter().filter(|(_, node)| places.contains_key(&address(node))).cloned().collect();
         let durable: Vec<_> = nodes.iter().filter(|node| node.durable().is_some()).cloned().collect();
-        let (ids, output_ids) = identify(outputs, &nodes, &places);
+        let lasting = lasting_names(&nodes, &places);
+        let (ids, of_outputs) = identify(&inputs, outputs, &nodes, &places, &lasting);
+        let (output_ids, output_equals) = of_outputs.into_iter().unzip();
         DStreamGraph {
             outputs: outputs.to_vec(),
             nodes,
             places,
             ids,
+            lasting,
             output_ids,
+            output_equals,
             inputs,
             settled: durable.clone().into(),
             always: durable.clone(),
@@ -457,30 +466,65 @@ fn visit(node: &Arc<dyn AnyNode>, nodes: &mut Vec<Arc<dyn AnyNode>>, places: &mu
     nodes.push(Arc::clone(node));
 }
 
+/// The names that nodes are found by. One that is part of another has the name of that, whatever it is made of: what
+/// the two of them keep belongs together.
+fn lasting_names(nodes: &[Arc<dyn AnyNode>], places: &AHashMap<usize, usize>) -> Vec<Option<String>> {
+    let mut names: Vec<Option<String>> = nodes.iter().map(|node| node.names().lasting().map(str::to_string)).collect();
+    let mut is_taken = vec![false; nodes.len()];
+    for node in nodes {
+        let Some(name) = node.names().lasting() else { continue };
+        for part in node.parents().iter().filter(|edge| edge.node.is_part()) {
+            let place = places[&address(&part.node)];
+            if !std::mem::replace(&mut is_taken[place], true) {
+                names[place] = Some(part_name(name));
+            }
+        }
+    }
+    names
+}
+
+/// What the part of an operator is found by.
+pub(crate) fn part_name(whole: &str) -> String {
+    format!("{whole}/panes")
+}
+
 /// Derives what nodes and outputs are found by: their name, or what they are and what they read; and their place among
-/// equals.
+/// equals. The place of an input is that in the program, whatever is made of it. Outputs come with the id of the first of
+/// their equals.
 fn identify(
+    inputs: &[InputNode],
     outputs: &[Arc<dyn Output>],
     nodes: &[Arc<dyn AnyNode>],
     places: &AHashMap<usize, usize>,
-) -> (Vec<OperatorId>, Vec<OperatorId>) {
+    lasting: &[Option<String>],
+) -> (Vec<OperatorId>, Vec<(OperatorId, OperatorId)>) {
     let mut equals: BTreeMap<OperatorId, u32> = BTreeMap::new();
     let mut among_equals = |id: &dyn Fn(u32) -> OperatorId| {
         let place = equals.entry(id(0)).or_default();
         *place += 1;
         id(*place - 1)
     };
+    let leaves: AHashMap<usize, OperatorId> = inputs
+        .iter()
+        .filter(|(_, leaf)| leaf.names().lasting().is_none())
+        .map(|(_, leaf)| (address(leaf), among_equals(&|place| OperatorId::derive(leaf.kind(), &[], place))))
+        .collect();
     let mut ids: Vec<OperatorId> = Vec::with_capacity(nodes.len());
-    for node in nodes {
+    for (node, name) in nodes.iter().zip(lasting) {
+        if let Some(id) = leaves.get(&address(node)) {
+            ids.push(*id);
+            continue;
+        }
         let reads: Vec<_> = node.parents().iter().map(|edge| ids[places[&address(&edge.node)]]).collect();
-        ids.push(match node.names().lasting() {
+        ids.push(match name {
             Some(name) => among_equals(&|place| OperatorId::of_name(name, place)),
-            None => among_equals(&|place| OperatorId::derive(node.operator_name(), &reads, place)),
+            None => among_equals(&|place| OperatorId::derive(node.kind(), &reads, place)),
         });
     }
     let of_output = |output: &Arc<dyn Output>| {
         let reads = [ids[places[&address(&output.edge().node)]]];
-        among_equals(&|place| OperatorId::derive(output.name(), &reads, place))
+        let id_at = |place| OperatorId::derive(output.name(), &reads, place);
+        (among_equals(&id_at), id_at(0))
     };
     let of_outputs = outputs.iter().map(of_output).collect();
     (ids, of_outputs)

@@ -43,6 +43,7 @@ pub(crate) fn source_plan(plan: &[u8]) -> Option<&[u8]> {
 /// The leaf of the graph: adapts any source.
 struct Input<T> {
     name: String,
+    kind: String,
     slide: Duration,
     source: Arc<Connected<T>>,
 }
@@ -107,7 +108,7 @@ impl<T: Data> DStream<T> {
         source: impl Source<T>,
         site: &'static Location<'static>,
     ) -> DStream<T> {
-        let name = source.name();
+        let (name, kind) = (source.name(), source.kind());
         let state = Mutex::new(State {
             source: Box::new(source),
             operator: None,
@@ -118,7 +119,7 @@ impl<T: Data> DStream<T> {
         });
         let (stream, runtime) = (graph.next_stream(), graph.runtime().clone());
         let source = Arc::new(Connected { stream, name: name.clone(), site, runtime, state });
-        let operator = Input { name, slide: graph.batch_interval(), source: Arc::clone(&source) };
+        let operator = Input { name, kind, slide: graph.batch_interval(), source: Arc::clone(&source) };
         let stream = DStream::build(graph, Box::new(operator), site);
         graph.add_input(source, Arc::clone(&stream.node) as _);
         stream
@@ -128,6 +129,10 @@ impl<T: Data> DStream<T> {
 impl<T: Data> Operator<T> for Input<T> {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn kind(&self) -> &str {
+        &self.kind
     }
 
     fn slide(&self) -> Duration {

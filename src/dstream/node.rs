@@ -102,6 +102,12 @@ pub(crate) trait AnyNode: Send + Sync {
     fn name(&self) -> &str;
     fn operator_name(&self) -> &str;
 
+    /// See [`Operator::kind`].
+    fn kind(&self) -> &str;
+
+    /// See [`Operator::is_part`].
+    fn is_part(&self) -> bool;
+
     fn names(&self) -> &Names;
 
     fn site(&self) -> &'static Location<'static>;
@@ -129,8 +135,9 @@ pub(crate) trait AnyNode: Send + Sync {
     /// `saving`, and with it the batches that were planned up to there and are not saved yet.
     fn settle(&self, time: Time, saving: bool) -> Result<Vec<StateChunk>>;
 
-    /// Takes back a partition of the batch at `time`. All come before `resume`, on any threads.
-    fn restore_batch(&self, time: Time, chunk: &state::Chunk<'_>) -> Result<()>;
+    /// Takes back a partition of the batch at `time`, or says that it is of another slide duration. All come before
+    /// `resume`, on any threads.
+    fn restore_batch(&self, time: Time, chunk: &state::Chunk<'_>) -> Result<bool>;
 
     /// The graph goes on after the batch at `done`: remembers what was taken back, and if `again` plans the batches that
     /// it would remember if it had not stopped.
@@ -445,6 +452,14 @@ impl<T: Data> AnyNode for Node<T> {
         self.operator.name()
     }
 
+    fn kind(&self) -> &str {
+        self.operator.kind()
+    }
+
+    fn is_part(&self) -> bool {
+        self.operator.is_part()
+    }
+
     fn names(&self) -> &Names {
         &self.names
     }
@@ -506,16 +521,16 @@ impl<T: Data> AnyNode for Node<T> {
         chunks.map_err(|error| error.within_operator(|| self.place()))
     }
 
-    fn restore_batch(&self, time: Time, chunk: &state::Chunk<'_>) -> Result<()> {
-        let Some(format) = self.format() else { return Ok(()) };
+    fn restore_batch(&self, time: Time, chunk: &state::Chunk<'_>) -> Result<bool> {
+        let Some(format) = self.format() else { return Ok(true) };
         let place = |error: Error| error.within(format!("the batch at {time}")).within_operator(|| self.place());
         let Some(records) = format.read(self.operator.slide(), chunk.bytes).map_err(place)? else {
             tracing::warn!(stream = self.name(), %time, "a batch of another slide duration is left in the checkpoint");
-            return Ok(());
+            return Ok(false);
         };
         let mut restoring = self.restoring.lock().unwrap_or_else(PoisonError::into_inner);
         restoring.entry(time).or_default().add(chunk, records);
-        Ok(())
+        Ok(true)
     }
 
     fn resume(&self, done: Time, again: bool, runtime: &Runtime) -> Result<()> {

@@ -134,6 +134,10 @@ impl<T: Data, D: Decoder<T>> Source<T> for DirectSource<D> {
         self.name.clone()
     }
 
+    fn kind(&self) -> String {
+        "kafka".to_string()
+    }
+
     fn start(&mut self, context: &SourceContext) -> Result<()> {
         self.running = Some(Running::start(&self.name, &self.subscription, &mut self.params, context)?);
         Ok(())

@@ -9,16 +9,18 @@ use crate::time::Time;
 
 /// Describes a program to a checkpoint.
 pub(super) fn describe(graph: &DStreamGraph, setting: &Setting, zero_time: Time) -> Program {
-    let (mut operators, mut migrations) = (Vec::new(), BTreeMap::new());
+    let (mut operators, mut migrations, mut panes) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
     for Part { id, name, site, role } in graph.parts(setting.remember) {
         let (role, schema) = match role {
-            PartRole::Input => (Role::Input, None),
-            PartRole::Output => (Role::Output, None),
-            PartRole::Batches(shape) => {
-                let parts = vec![("records".to_string(), shape)];
-                (Role::Batches, Some(SavedSchema { method: "checkpoint".to_string(), version: 1, parts }))
+            PartRole::Input(kind) => (Role::Input, Some(unversioned(kind, Vec::new()))),
+            PartRole::Output(method, equals) => {
+                (Role::Output, Some(unversioned(method, vec![("equals".to_string(), equals.to_string())])))
             }
-            PartRole::State(durable) => {
+            PartRole::Batches(shape) => {
+                (Role::Batches, Some(unversioned("checkpoint".to_string(), vec![("records".to_string(), shape)])))
+            }
+            PartRole::State(durable, part) => {
+                panes.extend(part.map(|part| (id, part)));
                 migrations.insert(id, durable.migrations());
                 (Role::State, Some(saved_schema(durable.schema())))
             }
@@ -32,7 +34,11 @@ pub(super) fn describe(graph: &DStreamGraph, setting: &Setting, zero_time: Time)
         key_groups: KEY_GROUPS as u32,
         operators,
     };
-    Program { manifest, migrations }
+    Program { manifest, migrations, panes }
+}
+
+fn unversioned(method: String, parts: Vec<(String, String)>) -> SavedSchema {
+    SavedSchema { method, version: 1, parts }
 }
 
 fn saved_schema(Schema { method, version, parts }: Schema) -> SavedSchema {

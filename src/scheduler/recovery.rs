@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::Surroundings;
 use super::program::describe;
-use crate::checkpoint::{self, Checkpoint, Journal, LoggedBatch, Recovered};
-use crate::dstream::{DStreamGraph, source_plan};
+use crate::checkpoint::{self, Checkpoint, Comparison, Journal, LoggedBatch, Recovered};
+use crate::dstream::{DStreamGraph, off_grid, source_plan};
 use crate::error::Result;
 use crate::id::OperatorId;
 use crate::input::ContextOf;
@@ -103,8 +103,11 @@ pub(super) fn begin(
     graph.check_recoverable()?;
     let (journal, recovered) =
         checkpoint::open(checkpoint, &setting.app_name, &with.clock, with.status.drops_jobs(), &with.on_error)?;
-    let found = recovered.as_ref().map(|recovered| (recovered.manifest(), recovered.batches()));
-    let comparison = checkpoint::compare(found, &describe(graph, setting, Time::ZERO), checkpoint.upgrades());
+    let comparison = checkpoint::compare(
+        recovered.as_ref().map(Recovered::left),
+        &describe(graph, setting, Time::ZERO),
+        checkpoint.upgrades(),
+    );
     comparison.check().map_err(|error| error.within(format!("checkpoint {}", checkpoint.place())))?;
     graph.go_on_as(&comparison.known_as);
     comparison.forgotten.iter().for_each(|operator| journal.forget(*operator));
@@ -113,7 +116,7 @@ pub(super) fn begin(
             graph.start_inputs(&|stream, operator, name| Ok(inputs(stream, operator, name)?.behind(None)))?;
             begin_anew(graph, setting, with, Some(journal.clone()))
         }
-        Some(recovered) => resume(graph, inputs, setting, with, &journal, (recovered, &comparison.forgotten))?,
+        Some(recovered) => resume(graph, inputs, setting, with, &journal, (recovered, &comparison))?,
     };
     graph.record();
     journal.begin(&describe(graph, setting, beginning.zero_time).manifest)?;
@@ -134,12 +137,18 @@ fn resume(
     setting: &Setting,
     with: &Surroundings,
     journal: &Journal,
-    (recovered, forgotten): (&Recovered, &BTreeSet<OperatorId>),
+    (recovered, comparison): (&Recovered, &Comparison),
 ) -> Result<Beginning> {
     let zero_time = recovered.manifest().zero_time;
     graph.begin(zero_time, setting.remember);
     let batches = recovered.batches();
     let done = recovered.done_up_to();
+    let needed = if recovered.manifest().batch_interval == setting.batch_interval {
+        BTreeMap::new()
+    } else {
+        graph.needed_after(done)
+    };
+    check_grid(&batches[..batches.partition_point(|batch| batch.time <= done)], &needed, setting, zero_time)?;
     let last_planned = batches.last().map_or(done, |batch| batch.time.max(done));
     let last_plans: BTreeMap<OperatorId, _> =
         batches.iter().flat_map(|batch| &batch.inputs).map(|input| (input.operator, &input.plan)).collect();
@@ -151,11 +160,11 @@ fn resume(
         let inputs = graph.restore_inputs(batch.time, &plan_of);
         let inputs = inputs.map_err(|error| error.within(format!("batch {}", batch.time)))?;
         if batch.time > done {
-            pending.push_back((batch.time, Pending { inputs, done: outputs_done(batch) }));
+            pending.push_back((batch.time, Pending { inputs, done: outputs_done(batch, &comparison.again) }));
         }
     }
-    graph.restore(done, &|operator, each| {
-        if forgotten.contains(&operator) { Ok(()) } else { recovered.restore(operator, each) }
+    graph.restore(done, &needed, &|operator, each| {
+        if comparison.forgotten.contains(&operator) { Ok(()) } else { recovered.restore(operator, each) }
     })?;
     graph.resume(done)?;
     // On the grid of this run, which may be another one.
@@ -185,6 +194,24 @@ fn resume(
     })
 }
 
+/// Checks that windows find what they still need of inputs at the times of this run.
+fn check_grid(
+    done: &[LoggedBatch],
+    needed: &BTreeMap<OperatorId, Time>,
+    setting: &Setting,
+    zero_time: Time,
+) -> Result<()> {
+    for batch in done.iter().filter(|batch| !batch.time.is_step_from(setting.batch_interval, zero_time)) {
+        let is_needed = |after: &Time| batch.time > *after;
+        let lost =
+            batch.inputs.iter().find(|input| input.records > 0 && needed.get(&input.operator).is_some_and(is_needed));
+        if lost.is_some() {
+            return Err(off_grid(batch.time));
+        }
+    }
+    Ok(())
+}
+
 /// The batches from `first` on and before `next` that are made up for, and how many are not.
 fn missed(first: Time, next: Time, memory: Duration, setting: &Setting) -> (Option<(Time, u64)>, u64) {
     let interval = setting.batch_interval.as_micros().max(1);
@@ -195,6 +222,7 @@ fn missed(first: Time, next: Time, memory: Duration, setting: &Setting) -> (Opti
     ((made_up > 0).then_some((first, made_up)), missed - made_up)
 }
 
-fn outputs_done(batch: &LoggedBatch) -> BTreeSet<OperatorId> {
-    batch.outputs.iter().filter(|(_, failure)| failure.is_none()).map(|(output, _)| *output).collect()
+fn outputs_done(batch: &LoggedBatch, again: &BTreeSet<OperatorId>) -> BTreeSet<OperatorId> {
+    let is_done = |(output, failure): &&(OperatorId, Option<String>)| failure.is_none() && !again.contains(output);
+    batch.outputs.iter().filter(is_done).map(|(output, _)| *output).collect()
 }

@@ -40,6 +40,8 @@ mod spark_names;
 #[cfg(test)]
 mod state;
 #[cfg(test)]
+mod upgrades;
+#[cfg(test)]
 mod vectors;
 #[cfg(test)]
 mod windows;

@@ -1,10 +1,12 @@
 //! How far back batches are needed: while the graph runs, and of a checkpoint when it goes on after it has stopped.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{DStreamGraph, address};
 use crate::dstream::node::{AnyNode, Edge};
 use crate::error::Result;
+use crate::id::OperatorId;
 use crate::time::Time;
 
 /// What is found out about a node from those that read it.
@@ -177,6 +179,34 @@ impl DStreamGraph {
     /// remember, and for all that is made again of it after a restart.
     pub(crate) fn plans_from(&self, done: Time) -> Time {
         (done - self.history + Duration::from_micros(1)).max(self.zero_time)
+    }
+
+    /// After which time batches up to the one at `done` are still needed, of inputs and of streams whose batches are saved:
+    /// as far back as the next windows reach.
+    pub(crate) fn needed_after(&self, done: Time) -> BTreeMap<OperatorId, Time> {
+        let needs = needs(self, Duration::ZERO);
+        let mut after = vec![done; self.nodes.len()];
+        let mut found = BTreeMap::new();
+        for place in (0..self.nodes.len()).rev() {
+            let (node, Needs { saves, always, late, .. }) = (&self.nodes[place], &needs[place]);
+            if *saves || node.parents().is_empty() {
+                found.insert(self.ids[place], after[place]);
+            }
+            // What is planned already is not made anew.
+            let planned = match (always, saves) {
+                (true, _) => done,
+                (false, true) => after[place].max(done - *late),
+                (false, false) => after[place],
+            };
+            let next = planned.floor_from(node.slide(), self.zero_time) + node.slide();
+            // Totals need the panes of the window before.
+            let before = if node.durable().is_some() { node.slide() } else { Duration::ZERO };
+            for Edge { node, window, .. } in node.parents() {
+                let parent = &mut after[self.places[&address(&node)]];
+                *parent = (*parent).min(if window.is_zero() { planned } else { next - (window + before) });
+            }
+        }
+        found
     }
 
     /// For how long some stream remembers its batches: until then, what has come in may still come out.

@@ -1,12 +1,13 @@
 //! What a graph has to do with a checkpoint: what is in it, and how it comes back.
 
+use std::collections::BTreeMap;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::DStreamGraph;
 use super::history::needs;
+use super::{DStreamGraph, address};
 use crate::dstream::AnyNode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::OperatorId;
@@ -28,14 +29,14 @@ pub(crate) struct Part {
 
 /// Why a checkpoint has to know of it.
 pub(crate) enum PartRole {
-    /// It plans batches.
-    Input,
-    /// It keeps something from batch to batch.
-    State(Arc<dyn Durable>),
+    /// It plans batches, and is of this kind.
+    Input(String),
+    /// It keeps something from batch to batch; some of it as batches of the part with this id.
+    State(Arc<dyn Durable>, Option<OperatorId>),
     /// Its batches are saved, and have records of this shape.
     Batches(String),
-    /// It is done with batches one by one.
-    Output,
+    /// It is done with batches one by one. Outputs of this method that read the same stream have this id in common.
+    Output(String, OperatorId),
 }
 
 impl DStreamGraph {
@@ -45,18 +46,22 @@ impl DStreamGraph {
         let mut parts = Vec::new();
         let of_node = |node: &Arc<dyn AnyNode>, role| {
             let id = self.id_of(node);
-            let name = node.names().lasting().map_or_else(|| unnamed(node.operator_name(), id), str::to_string);
+            let name = self.lasting[self.places[&address(node)]].clone();
+            let name = name.unwrap_or_else(|| unnamed(node.kind(), id));
             Part { id, name, site: node.site(), role }
         };
-        parts.extend(self.inputs.iter().map(|(_, leaf)| of_node(leaf, PartRole::Input)));
+        parts.extend(self.inputs.iter().map(|(_, leaf)| of_node(leaf, PartRole::Input(leaf.kind().to_string()))));
         for (node, needs) in self.nodes.iter().zip(needs(self, remember)) {
             let batches = || node.saved_shape().filter(|_| needs.saves).map(PartRole::Batches);
-            parts.extend(node.durable().map(PartRole::State).or_else(batches).map(|role| of_node(node, role)));
+            let made_of = || node.parents().iter().find(|edge| edge.node.is_part()).map(|edge| self.id_of(&edge.node));
+            let state = node.durable().map(|durable| PartRole::State(durable, made_of()));
+            parts.extend(state.or_else(batches).map(|role| of_node(node, role)));
         }
         for (number, output) in self.outputs.iter().enumerate() {
             let id = self.output_id(number);
             let name = unnamed(output.name(), id);
-            parts.push(Part { id, name, site: output.site(), role: PartRole::Output });
+            let role = PartRole::Output(output.name().to_string(), self.output_equals[number]);
+            parts.push(Part { id, name, site: output.site(), role });
         }
         parts
     }
@@ -77,14 +82,24 @@ impl DStreamGraph {
         self.durable.iter().filter_map(|node| node.durable()).for_each(|durable| durable.record());
     }
 
-    /// Has operators take back what they kept, as of the batch at `done`. `read` hands over the chunks of an operator.
-    pub(crate) fn restore(&self, done: Time, read: &dyn Fn(OperatorId, TakeBack<'_>) -> Result<()>) -> Result<()> {
+    /// Has operators take back what they kept, as of the batch at `done`. `read` hands over the chunks of an operator. It
+    /// is an error to leave a batch out that comes after the time in `needed` for its stream.
+    pub(crate) fn restore(
+        &self,
+        done: Time,
+        needed: &BTreeMap<OperatorId, Time>,
+        read: &dyn Fn(OperatorId, TakeBack<'_>) -> Result<()>,
+    ) -> Result<()> {
         for node in self.settled.iter() {
+            let needed_after = needed.get(&self.id_of(node));
             let durable = node.durable();
             // One that the checkpoint does not know begins as in a new program: with its initial state, say.
             let is_known = AtomicBool::new(false);
             let take_back = |kind, chunk: &Chunk<'_>| match (kind, &durable) {
-                (ChunkKind::Batch(time), _) => node.restore_batch(time, chunk),
+                (ChunkKind::Batch(time), _) => match node.restore_batch(time, chunk)? {
+                    false if needed_after.is_some_and(|after| time > *after && time <= done) => Err(off_grid(time)),
+                    _ => Ok(()),
+                },
                 (ChunkKind::State, Some(durable)) => {
                     is_known.store(true, Ordering::Relaxed);
                     durable.restore(chunk)
@@ -118,6 +133,15 @@ impl DStreamGraph {
         });
         restored.filter_map(Result::transpose).collect()
     }
+}
+
+/// The error of a program whose windows need a batch that cannot be, with the intervals that it has.
+pub(crate) fn off_grid(time: Time) -> Error {
+    let message = format!(
+        "windows still need the batch at {time}, which is none with this batch interval: go on with the one before, or with \
+         one that divides it and is the slide duration of no stream that is saved"
+    );
+    Error::new(ErrorKind::Checkpoint, message)
 }
 
 /// What an operator without a name is called: its method, and what tells it from others of its method.

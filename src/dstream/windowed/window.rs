@@ -116,6 +116,10 @@ impl<T: Data, U: Data, F: Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static> 
         self.name
     }
 
+    fn is_part(&self) -> bool {
+        true
+    }
+
     fn slide(&self) -> Duration {
         self.length
     }

@@ -230,7 +230,7 @@ impl Running {
             }
             Ok(())
         };
-        graph.restore(at(done), &read).unwrap();
+        graph.restore(at(done), &BTreeMap::new(), &read).unwrap();
         graph.resume(at(done)).unwrap();
         graph.record();
         running
@@ -469,7 +469,7 @@ fn a_batch_that_cannot_be_planned_again_is_an_error_for_who_asks() {
         for n in 1..=5 {
             graph.inputs.iter().for_each(|(_, node)| node.plan(at(n)).unwrap());
         }
-        graph.restore(at(5), &|_, _| Ok(())).unwrap();
+        graph.restore(at(5), &BTreeMap::new(), &|_, _| Ok(())).unwrap();
         graph.resume(at(5)).unwrap();
         let planned = graph.generate(at(6)).map(|planned| planned.jobs.into_iter().for_each(|job| job.run().unwrap()));
         (planned.map_err(|error| error.to_string()), emitted.try_iter().count(), calls.load(Ordering::Relaxed))
