@@ -36,7 +36,7 @@ use crate::time::{Interval, Time, is_multiple};
 
 use batches::BatchFormat;
 pub use foreach::Batch;
-pub(crate) use graph::{DStreamGraph, GraphBuilder, Part, PartRole, Planned, Settle, off_grid, part_name};
+pub(crate) use graph::{DStreamGraph, GraphBuilder, Part, PartRole, Planned, Settle, off_grid};
 pub(crate) use input::{PlannedInput, source_plan};
 pub(crate) use job::Job;
 use name::Mark;

@@ -48,6 +48,11 @@ impl OperatorId {
     }
 }
 
+/// What the part of an operator with a name is found by: what the two of them keep belongs together.
+pub(crate) fn part_name(whole: &str) -> String {
+    format!("{whole}/panes")
+}
+
 impl fmt::Display for OperatorId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

@@ -470,9 +470,11 @@ impl Recovered {
         self.found.ledger.done_up_to().unwrap_or(self.manifest.zero_time)
     }
 
-    /// What it has to be compared with.
-    pub(crate) fn left(&self) -> Left<'_> {
-        Left { manifest: self.manifest(), batches: self.batches(), saved: self.with_batches() }
+    /// What a program is compared with. `is_place` says whether a plan of an input tells where that goes on.
+    pub(crate) fn left(&self, is_place: impl Fn(&[u8]) -> bool) -> Left<'_> {
+        let plans = self.batches.iter().flat_map(|batch| &batch.inputs).filter(|input| is_place(&input.plan));
+        let placed = plans.map(|input| input.operator).collect();
+        Left { manifest: self.manifest(), batches: self.batches(), saved: self.with_batches(), placed }
     }
 
     /// The operators that batches are kept of.

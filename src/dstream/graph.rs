@@ -20,7 +20,7 @@ use super::node::{AnyNode, Edge, Life, Member};
 use super::planning::Planning;
 use crate::error::{Error, ErrorKind, OnError, Result};
 use crate::exec::Runtime;
-use crate::id::{OperatorId, Origin, StreamId};
+use crate::id::{OperatorId, Origin, StreamId, part_name};
 use crate::input::ContextOf;
 use crate::state::StateChunk;
 use crate::time::Time;
@@ -481,11 +481,6 @@ fn lasting_names(nodes: &[Arc<dyn AnyNode>], places: &AHashMap<usize, usize>) ->
         }
     }
     names
-}
-
-/// What the part of an operator is found by.
-pub(crate) fn part_name(whole: &str) -> String {
-    format!("{whole}/panes")
 }
 
 /// Derives what nodes and outputs are found by: their name, or what they are and what they read; and their place among

@@ -104,7 +104,7 @@ pub(super) fn begin(
     let (journal, recovered) =
         checkpoint::open(checkpoint, &setting.app_name, &with.clock, with.status.drops_jobs(), &with.on_error)?;
     let comparison = checkpoint::compare(
-        recovered.as_ref().map(Recovered::left),
+        recovered.as_ref().map(|recovered| recovered.left(|plan| source_plan(plan).is_some())),
         &describe(graph, setting, Time::ZERO),
         checkpoint.upgrades(),
     );
