@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::unbounded;
 use proptest::prelude::*;
-use tidemill::checkpoint::Inspection;
-use tidemill::{Error, Event, Stop};
+use tidemill::{Error, Event, Inspection, Stop};
 
 use crate::harness::{Run, SECOND, next};
 use crate::recovery::{programs, setting};
