@@ -78,7 +78,7 @@ fn all_operators_of_an_expression_are_called_as_the_variable() {
     }
     #[pipeline]
     fn called(numbers: DStream<i32>) -> DStream<i32> {
-        let moved = numbers.map(|n| n + 0);
+        let moved = numbers.map(i32::abs);
         let called = shares(&moved).filter(|n| *n > 1);
         called
     }

@@ -376,6 +376,7 @@ impl Writer {
                 // What is gone is never looked for: that it goes is on the disk before it does.
                 let kept = self.ledger.kept.map(Entry::Kept);
                 self.log(kept.into_iter().chain([Entry::Dropped(dead.clone())]).collect())?;
+                self.sync_all()?;
                 self.remove(dead)?;
             }
         }

@@ -16,8 +16,11 @@ use crate::recovery::{programs, setting};
 /// What came out: of which output, at which second, and the records.
 type Emission = (usize, usize, Vec<(u8, i64)>);
 
-/// By output and second. One that is there twice is a mistake.
-fn by_batch(emissions: &[Emission]) -> Result<BTreeMap<(usize, usize), Vec<(u8, i64)>>, TestCaseError> {
+/// What came out, by output and second.
+type ByBatch = BTreeMap<(usize, usize), Vec<(u8, i64)>>;
+
+/// One that is there twice is a mistake.
+fn by_batch(emissions: &[Emission]) -> Result<ByBatch, TestCaseError> {
     let mut found = BTreeMap::new();
     for (output, second, records) in emissions {
         let before = found.insert((*output, *second), records.clone());

@@ -159,11 +159,11 @@ fn check_mapped<U: Data + Ord + Debug, S: Exchange + Ord + Debug, const N: usize
 ) {
     check_set(id, words(input), |s| s.map_with_state(spec()).mapped(), &mapped);
     check_set(id, words(input), |s| s.map_with_state(spec()).state_snapshots(), &snapshots);
-    let mut both: Vec<Vec<(Option<U>, Option<(String, S)>)>> = Vec::new();
-    for (mapped, snapshots) in mapped.as_ref().iter().zip(snapshots.as_ref()) {
+    let both = mapped.as_ref().iter().zip(snapshots.as_ref()).map(|(mapped, snapshots)| {
         let mapped = mapped.iter().map(|record| (Some(record.clone()), None));
-        both.push(mapped.chain(snapshots.iter().map(|state| (None, Some(state.clone())))).collect());
-    }
+        mapped.chain(snapshots.iter().map(|state| (None, Some(state.clone())))).collect::<Vec<_>>()
+    });
+    let both: Vec<_> = both.collect();
     check_set(
         id,
         words(input),

@@ -15,8 +15,8 @@ use common::{Click, Lines};
 /// What version 1 has written.
 mod old {
     #[derive(Clone, serde::Serialize, serde::Deserialize)]
-    pub struct Clicks {
-        pub sum: u64,
+    pub(crate) struct Clicks {
+        pub(crate) sum: u64,
     }
 }
 
