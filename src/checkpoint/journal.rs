@@ -9,7 +9,7 @@ use super::ledger::Ledger;
 use super::owner::Owner;
 use super::settings::Checkpoint;
 use super::writer::Writer;
-use crate::error::{Error, ErrorKind, OnError, Result};
+use crate::error::{Error, ErrorKind, OnError, Result, guarded};
 use crate::event_loop::Thread;
 use crate::id::OperatorId;
 use crate::state::StateChunk;
@@ -85,7 +85,9 @@ impl Journal {
         let mut writer = Writer::new(settings, owner, ledger, clock, given_up, Arc::clone(&backlog))?;
         let ended = Arc::clone(&backlog);
         let body = move || {
-            let outcome = writer.run(&inbox);
+            let panicked =
+                |said: &str| Error::new(ErrorKind::Internal, format!("writing the checkpoint panicked: {said}"));
+            let outcome = guarded(|| writer.run(&inbox), panicked);
             ended.end(outcome.as_ref().err());
             // Now the lock is given back, and those that wait for an answer find that there is none.
             drop((writer, inbox));
@@ -265,10 +267,13 @@ impl Backlog {
         if lock(&self.waiting).ended { Err(self.failure()) } else { Ok(()) }
     }
 
-    /// Why nothing is written any more.
+    /// Why nothing is written any more. Who finds that there is no answer may do so before the thread has said why.
     fn failure(&self) -> Error {
-        let failure = lock(&self.waiting).failure.clone();
-        failure.unwrap_or_else(|| Error::new(ErrorKind::Checkpoint, "the checkpoint was closed"))
+        let mut waiting = lock(&self.waiting);
+        while !waiting.ended {
+            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        waiting.failure.clone().unwrap_or_else(|| Error::new(ErrorKind::Checkpoint, "the checkpoint was closed"))
     }
 }
 

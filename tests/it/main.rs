@@ -6,6 +6,8 @@ mod accumulators;
 #[cfg(test)]
 mod backpressure;
 #[cfg(test)]
+mod beside;
+#[cfg(test)]
 mod datasets;
 #[cfg(test)]
 mod failures;
