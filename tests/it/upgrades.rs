@@ -50,7 +50,10 @@ impl Program {
             Ok(())
         });
         run.context.start()?;
-        run.batches(batches);
+        for second in seconds + 1..=seconds + batches {
+            run.tick();
+            run.has_done(second).expect("no failure");
+        }
         run.context.stop(Stop::Now)?;
         Ok(self.out.1.try_iter().collect())
     }
@@ -132,7 +135,7 @@ fn output_removed(upgrade: Upgrade) -> Result<Vec<Vec<i32>>, Error> {
     run.batches(1);
     run.context.stop(Stop::Now)?;
     let checkpoint = program.checkpoint().upgrade(upgrade);
-    program.run_with(1, 2, |builder| builder.checkpoint(checkpoint), |pairs| pairs)
+    program.run_with(1, 1, |builder| builder.checkpoint(checkpoint), |pairs| pairs)
 }
 
 #[test]
