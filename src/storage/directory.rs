@@ -4,7 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::lock::{is_locked, try_lock};
+use super::lock::{Lock, is_locked};
 use super::{Storage, StorageClaim, hidden, sync_directory};
 
 /// A directory of this machine. It is made when the first file is.
@@ -104,7 +104,7 @@ impl Storage for LocalDirectory {
     fn claim(&self, name: &str, content: &[u8]) -> io::Result<Option<StorageClaim>> {
         // The lock is on the file and not on its name: with the name it appears complete and locked.
         let (draft, file) = self.write_draft(name, content, true)?;
-        try_lock(&file).map_err(|error| self.give_up(&draft, error))?;
+        let lock = Lock::try_new(file).map_err(|error| self.give_up(&draft, error))?;
         let linked = fs::hard_link(&draft, self.file(name));
         self.remove_file(&draft)?;
         match linked {
@@ -114,7 +114,7 @@ impl Storage for LocalDirectory {
         }
         sync_directory(&self.0)?;
         self.remove_drafts()?;
-        Ok(Some(StorageClaim::new(file)))
+        Ok(Some(StorageClaim::new(lock)))
     }
 
     fn is_held(&self, name: &str) -> io::Result<Option<bool>> {

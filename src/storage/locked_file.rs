@@ -2,7 +2,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::{hidden, lock::try_lock, parent_of, sync_directory};
+use super::{hidden, lock::Lock, parent_of, sync_directory};
 
 /// A small file that is replaced as a whole: whoever reads it finds what was written last or before, whenever the
 /// process or the machine dies. One process uses it at a time.
@@ -14,8 +14,7 @@ pub(crate) struct LockedFile {
     path: PathBuf,
     parent: PathBuf,
     draft: PathBuf,
-    /// Holds the lock as long as it is open.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl LockedFile {
@@ -30,7 +29,7 @@ impl LockedFile {
         let parent = parent_of(path);
         let lock =
             OpenOptions::new().create(true).truncate(false).write(true).open(parent.join(hidden(name, "lock")))?;
-        try_lock(&lock)?;
+        let lock = Lock::try_new(lock)?;
         Ok(LockedFile { path: path.to_path_buf(), draft: parent.join(hidden(name, "tmp")), parent, _lock: lock })
     }
 
