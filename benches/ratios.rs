@@ -15,7 +15,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::measure::{measure, median, quantile};
-use common::state::{Checkpointed, POLICIES};
+use common::state::{Checkpointed, POLICIES, RECORDS};
 use common::{Case, Size};
 
 /// How often each side runs.
@@ -50,22 +50,39 @@ fn main() {
 
 /// What a checkpoint adds to a batch, and what it takes to recover from one.
 fn checkpoints(size: Size) {
-    let rounds = if size == Size::Test { 3 } else { 40 };
-    for (name, sync) in POLICIES {
-        let mut program = Checkpointed::new(size, sync);
+    // The second keeps the machine busy for a good part of a second: each key comes ten times.
+    for records in [RECORDS, 100 * RECORDS] {
+        checkpointed(size, records);
+    }
+}
+
+/// Batches of so many records over 1 M keys; programs with and without a checkpoint take turns.
+fn checkpointed(size: Size, records: usize) {
+    let rounds = if size == Size::Test { 3 } else { 40 * RECORDS / records + 10 };
+    let mut programs = POLICIES.map(|(name, sync)| {
+        let mut program = Checkpointed::new(size, sync, records);
         let run = program.start();
         (0..3).for_each(|_| program.tick(&run));
-        let (mut wall, mut processor) = (Vec::new(), Vec::new());
-        for _ in 0..rounds {
+        (name, sync, program, run, Vec::new(), Vec::new())
+    });
+    for _ in 0..rounds {
+        for (_, _, program, run, wall, processor) in &mut programs {
             let begin = Instant::now();
-            let ((), time) = measure(|| program.tick(&run));
+            let ((), time) = measure(|| program.tick(run));
             processor.push(time.as_secs_f64() * 1e3);
             wall.push(begin.elapsed().as_secs_f64() * 1e3);
         }
+    }
+    let without = median(&programs[0].5);
+    for (name, sync, mut program, run, wall, processor) in programs {
         run.stop();
-        let (records, wall, processor) = (program.records, median(&wall), median(&processor));
-        println!("checkpointed batch, {records} records, {name}: {wall:.1} ms, {processor:.1} ms processor time");
-        if sync.is_some() {
+        let (wall, processor) = (median(&wall), median(&processor));
+        let added = 100.0 * (processor / without - 1.0);
+        println!(
+            "checkpointed batch, {} records, {name}: {wall:.1} ms, {processor:.1} ms processor time, {added:+.0} %",
+            size.records(records)
+        );
+        if sync.is_some() && records == RECORDS {
             drop(run);
             let begin = Instant::now();
             let run = program.start();

@@ -6,7 +6,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use tidemill::SyncPolicy;
 
 use common::Size;
-use common::state::{CASES, Checkpointed, POLICIES};
+use common::state::{CASES, Checkpointed, POLICIES, RECORDS};
 
 fn sums(criterion: &mut Criterion) {
     common::bench_cases(criterion, CASES);
@@ -16,7 +16,7 @@ fn sums(criterion: &mut Criterion) {
 fn batches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("batch of a running sum, 1 M keys");
     for (name, sync) in POLICIES {
-        let mut program = Checkpointed::new(Size::from_args(), sync);
+        let mut program = Checkpointed::new(Size::from_args(), sync, RECORDS);
         let run = program.start();
         group.sample_size(20).bench_function(name, |bencher| bencher.iter(|| program.tick(&run)));
     }
@@ -24,7 +24,7 @@ fn batches(criterion: &mut Criterion) {
 
 /// From the start of the program to its first batch being done, with the states of 1 M keys in its checkpoint.
 fn recovery(criterion: &mut Criterion) {
-    let mut program = Checkpointed::new(Size::from_args(), Some(SyncPolicy::EveryBatch));
+    let mut program = Checkpointed::new(Size::from_args(), Some(SyncPolicy::EveryBatch), RECORDS);
     program.start().stop();
     criterion.benchmark_group("recovery").sample_size(10).bench_function("1 M keys", |bencher| {
         bencher.iter_batched(|| (), |()| program.start().stop(), BatchSize::PerIteration);

@@ -2,6 +2,8 @@
 
 mod block;
 
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -42,9 +44,10 @@ pub(crate) fn decode_frame<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8
 }
 
 /// Appends the bytes of a value.
+#[inline]
 pub(crate) fn encode_value<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<()> {
     let start = into.len();
-    bincode::serde::encode_into_std_write(value, into, FORMAT)
+    bincode::serde::encode_into_writer(value, Append(into), FORMAT)
         .map_err(|e| Error::new(ErrorKind::Codec, format!("a {} cannot be written", name::<T>())).caused_by(e))?;
     let length = into.len() - start;
     if length > MAX_VALUE_BYTES {
@@ -52,6 +55,17 @@ pub(crate) fn encode_value<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Resul
         return Err(Error::new(ErrorKind::Codec, message));
     }
     Ok(())
+}
+
+/// Bytes go to the end of a vector. (As a [`std::io::Write`] it would be asked for each few of them by a call.)
+struct Append<'v>(&'v mut Vec<u8>);
+
+impl Writer for Append<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> std::result::Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// Reads the value at the start of `bytes`, and returns how many of them it took.

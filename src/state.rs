@@ -17,7 +17,7 @@ use crate::id::OperatorId;
 use crate::time::Time;
 
 pub(crate) use entries::{Entries, read_entries, read_entries_with};
-pub(crate) use key_ids::KeyIds;
+pub(crate) use key_ids::{KeyIds, TOGETHER};
 pub use key_state::KeyState;
 pub(crate) use migrations::Migrations;
 pub(crate) use table::Table;

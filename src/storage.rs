@@ -49,9 +49,9 @@ pub trait Storage: Send + Sync + 'static {
     /// without asking who owns the checkpoint. `None` if the storage cannot know; then only the heart beat tells.
     fn is_held(&self, name: &str) -> io::Result<Option<bool>>;
 
-    /// Makes `bytes` what a file has from offset `at` on. The file is created if `at` is zero; what it had behind `at` is
+    /// Makes these parts, one behind the other, what a file has from offset `at` on. The file is created if `at` is zero; what it had behind `at` is
     /// gone: an append that failed half-way is simply asked for again. `InvalidInput` if the file is shorter than `at`.
-    fn append(&self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()>;
+    fn append(&self, name: &str, at: u64, parts: &[&[u8]]) -> io::Result<()>;
 
     /// When it has returned, all that was appended to the file before outlives a power cut, its name included.
     fn sync(&self, name: &str) -> io::Result<()>;

@@ -3,16 +3,20 @@
 //! By hand: records are dealt out to shards by the hash of their key, and each shard updates a map in place, partition by
 //! partition on two barriers. All keys are there before it is measured.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::{AHashMap, RandomState};
 use rayon::prelude::*;
 use tempfile::TempDir;
-use tidemill::{Checkpoint, DStream, KeyState, ManualClock, QueueSource, StateSpec, SyncPolicy};
+use tidemill::{
+    Checkpoint, DStream, InputBatch, KeyState, ManualClock, QueueSource, Result, Source, SourceContext, StateSpec,
+    SyncPolicy, Time,
+};
 
 use super::data::{parts, scramble, uniform_pairs, zipf_pairs};
-use super::windows::Run;
+use super::windows::{INTERVAL, Run};
 use super::{Case, MakeCase, Side, Size, Work};
 
 pub const CASES: &[MakeCase] = &[
@@ -33,7 +37,9 @@ pub const POLICIES: [(&str, Option<SyncPolicy>); 3] = [
 ];
 
 const BATCHES: u64 = 40;
-const RECORDS: usize = 100_000;
+
+/// The records of a batch.
+pub const RECORDS: usize = 100_000;
 
 type Pair = (u64, u64);
 
@@ -126,62 +132,104 @@ fn add_up(pairs: DStream<Pair>, total: Arc<AtomicU64>) {
 /// What a running sum over 1 M keys costs with a checkpoint on the disk, and without.
 pub struct Checkpointed {
     hands: ManualClock,
-    queue: QueueSource<Pair>,
+    source: Rounds,
     directory: TempDir,
     sync: Option<SyncPolicy>,
     total: Arc<AtomicU64>,
-    /// How many records a batch has.
-    pub records: usize,
-    keys: u64,
     batches: u64,
 }
 
 impl Checkpointed {
-    /// A program that syncs its checkpoint like this; one without a checkpoint, if it does not say.
-    pub fn new(size: Size, sync: Option<SyncPolicy>) -> Self {
+    /// A program that syncs its checkpoint like this; one without a checkpoint, if it does not say. A batch has so many
+    /// records.
+    pub fn new(size: Size, sync: Option<SyncPolicy>, records: usize) -> Self {
         Checkpointed {
             hands: ManualClock::new(),
-            queue: QueueSource::one_at_a_time().partitions(threads()),
+            source: Rounds::new(size.records(1_000_000) as u64, size.records(records) as u64),
             directory: tempfile::tempdir().unwrap(),
             sync,
             total: Arc::default(),
-            records: size.records(RECORDS),
-            keys: size.records(1_000_000) as u64,
             batches: 0,
         }
     }
 
     /// Starts the program, which goes on where it was, and does its next batch.
     pub fn start(&mut self) -> Run {
-        self.push();
         let checkpoint = self.sync.map(|sync| Checkpoint::new(self.directory.path()).sync(sync));
         let total = Arc::clone(&self.total);
-        let run = Run::start_with(&self.hands, checkpoint, self.queue.clone(), |pairs| add_up(pairs, total));
-        run.tick();
-        self.check();
+        let run = Run::start_with(&self.hands, checkpoint, self.source.clone(), |pairs| add_up(pairs, total));
+        self.tick(&run);
         run
     }
 
-    /// Does another batch. Every key comes once with 1 in the first, and a tenth of the keys with 1 in each after it.
+    /// Does another batch, and looks at what came out.
     pub fn tick(&mut self, run: &Run) {
-        self.push();
         run.tick();
-        self.check();
-    }
-
-    fn push(&mut self) {
-        let (keys, share, number) = (self.keys, self.records as u64, self.batches);
-        // Another tenth each time, and all of them after ten.
-        let first = if number == 0 { 0..keys } else { (number - 1) * share..number * share };
-        self.queue.push(first.map(move |key| (scramble(key % keys), 1)));
+        let expected = self.source.sums(self.batches);
+        assert_eq!(self.total.swap(0, Ordering::Relaxed), expected, "the sums of batch {}", self.batches);
         self.batches += 1;
     }
+}
 
-    /// Every record of a round has made the sum of its key one more.
-    fn check(&self) {
-        let (keys, share, number) = (self.keys, self.records as u64, self.batches - 1);
-        let expected =
-            if number == 0 { keys } else { (0..share).map(|at| ((number - 1) * share + at) / keys + 2).sum() };
-        assert_eq!(self.total.swap(0, Ordering::Relaxed), expected, "the sums of batch {number}");
+/// Keys by turns, each with 1: all of them in the first batch, and then so many in each. A batch follows from its time, as
+/// with a topic: nothing has to be kept for a restart.
+#[derive(Clone)]
+struct Rounds {
+    keys: Arc<[Pair]>,
+    share: u64,
+    context: Option<SourceContext>,
+}
+
+impl Rounds {
+    fn new(keys: u64, share: u64) -> Self {
+        Rounds { keys: (0..keys).map(|key| (scramble(key), 1)).collect(), share, context: None }
+    }
+
+    /// The turns of a batch: the first of each number of keys is a new round.
+    fn turns(&self, batch: u64) -> Range<u64> {
+        let keys = self.keys.len() as u64;
+        let at = |batch: u64| keys + batch * self.share;
+        if batch == 0 { 0..keys } else { at(batch - 1)..at(batch) }
+    }
+
+    /// Every record has made the sum of its key one more than the round before.
+    fn sums(&self, batch: u64) -> u64 {
+        self.turns(batch).map(|turn| turn / self.keys.len() as u64 + 1).sum()
+    }
+}
+
+impl Source<Pair> for Rounds {
+    fn name(&self) -> String {
+        "rounds".to_string()
+    }
+
+    fn start(&mut self, context: &SourceContext) -> Result<()> {
+        self.context = Some(context.clone());
+        Ok(())
+    }
+
+    fn batch(&mut self, time: Time) -> Result<Option<InputBatch<Pair>>> {
+        let context = self.context.as_ref().expect("a source is started first");
+        let turns = self.turns((time.as_micros() / INTERVAL.as_micros() as i64 - 1) as u64);
+        let (keys, begin) = (self.keys.len(), turns.start);
+        let records = turns.end - begin;
+        let part = |part: u64| {
+            let cut = |part: u64| (begin + records * part / threads() as u64) as usize;
+            (cut(part)..cut(part + 1)).map(|turn| self.keys[turn % keys]).collect()
+        };
+        Ok(Some(InputBatch {
+            dataset: context.dataset((0..threads() as u64).map(part).collect()),
+            records,
+            description: format!("{records} records"),
+            plan: Vec::new(),
+        }))
+    }
+
+    fn can_restore(&self) -> bool {
+        true
+    }
+
+    fn restore(&mut self, time: Time, _: &[u8]) -> Result<InputBatch<Pair>> {
+        Ok(self.batch(time)?.expect("there is a batch at all times"))
     }
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use ahash::{AHashMap, RandomState};
 use rayon::prelude::*;
-use tidemill::{Checkpoint, Clock, DStream, Data, Event, Key, ManualClock, QueueSource, Stop, StreamingContext};
+use tidemill::{
+    Checkpoint, Clock, DStream, Data, Event, Key, ManualClock, QueueSource, Source, Stop, StreamingContext,
+};
 
 use super::data::{Random, parts, scramble, word, zipf_pairs};
 use super::{Case, MakeCase, Side, Size, Work, side};
@@ -33,7 +35,7 @@ const PANES: usize = 10;
 /// How many slides a run has.
 const SLIDES: usize = 40;
 const KEYS: u64 = 50_000;
-const INTERVAL: Duration = Duration::from_secs(1);
+pub const INTERVAL: Duration = Duration::from_secs(1);
 
 type Batch<K> = Vec<(K, u64)>;
 
@@ -236,7 +238,7 @@ impl Run {
     pub fn start_with<T: tidemill::Data>(
         hands: &ManualClock,
         checkpoint: Option<Checkpoint>,
-        queue: QueueSource<T>,
+        source: impl Source<T>,
         build: impl FnOnce(DStream<T>),
     ) -> Run {
         let builder = StreamingContext::builder("run").batch_interval(INTERVAL).clock(Clock::manual(hands));
@@ -244,7 +246,7 @@ impl Run {
             Some(checkpoint) => builder.checkpoint(checkpoint).build().unwrap(),
             None => builder.build().unwrap(),
         };
-        build(context.input(queue));
+        build(context.input(source));
         let (tell, done) = std::sync::mpsc::channel();
         context.add_listener(move |event: &Event| {
             if matches!(event, Event::BatchCompleted(_) | Event::Failed { .. }) {

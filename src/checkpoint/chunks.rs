@@ -1,7 +1,7 @@
 //! Chunks in a segment of the state log: a frame that says what the chunk is, and a frame with its bytes.
 
 use super::format::{
-    FRAME_HEAD, Fields, FileId, FrameHead, damaged, open_frame, put_frame, put_time, put_u32, put_u64,
+    FRAME_HEAD, Fields, FileId, FrameHead, damaged, open_frame, put_frame, put_frame_head, put_time, put_u32, put_u64,
 };
 use crate::error::Result;
 use crate::id::OperatorId;
@@ -32,14 +32,13 @@ pub(super) struct ChunkInfo {
     pub(super) length: u64,
 }
 
-/// Appends a chunk that begins at byte `at` of its segment.
-pub(super) fn put_chunk(
+/// What comes before the bytes of a chunk that begins at byte `at` of its segment: [`CHUNK_HEAD`] bytes.
+pub(super) fn chunk_head(
     segment: FileId,
     at: u64,
     (time, version): (Time, u32),
     chunk: &StateChunk,
-    into: &mut Vec<u8>,
-) -> Result<ChunkInfo> {
+) -> Result<(Vec<u8>, ChunkInfo)> {
     let count = |number: usize| {
         u32::try_from(number).map_err(|_| damaged(format!("operator {} has {number} partitions", chunk.operator)))
     };
@@ -58,10 +57,11 @@ pub(super) fn put_chunk(
     put_time(&mut about, chunk.saved.since);
     put_u64(&mut about, chunk.saved.keys);
     put_u32(&mut about, version);
-    put_frame(segment, at, &about, into)?;
+    let mut head = Vec::with_capacity(CHUNK_HEAD as usize);
+    put_frame(segment, at, &about, &mut head)?;
     let at = at + FRAME_HEAD + ABOUT;
-    put_frame(segment, at, &chunk.bytes, into)?;
-    Ok(ChunkInfo {
+    put_frame_head(segment, at, &chunk.bytes, &mut head)?;
+    let info = ChunkInfo {
         operator: chunk.operator,
         kind: chunk.kind,
         partition,
@@ -72,7 +72,8 @@ pub(super) fn put_chunk(
         version,
         at,
         length: chunk.bytes.len() as u64,
-    })
+    };
+    Ok((head, info))
 }
 
 /// Reads the head of the chunk at byte `at` of a segment, and that of the frame of its bytes; `None` if it is damaged.

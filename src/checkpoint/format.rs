@@ -173,6 +173,13 @@ fn head_checksum(file: FileId, at: u64, length: u32, checksum: u32) -> u32 {
 
 /// Appends a frame that begins at byte `at` of its file.
 pub(super) fn put_frame(file: FileId, at: u64, body: &[u8], into: &mut Vec<u8>) -> Result<()> {
+    put_frame_head(file, at, body, into)?;
+    into.extend_from_slice(body);
+    Ok(())
+}
+
+/// Appends what comes before the body in a frame that begins at byte `at` of its file.
+pub(super) fn put_frame_head(file: FileId, at: u64, body: &[u8], into: &mut Vec<u8>) -> Result<()> {
     let length = u32::try_from(body.len()).map_err(|_| {
         let message = format!("a frame of {} bytes is too long: 4 GiB are the limit", body.len());
         Error::new(ErrorKind::Checkpoint, message)
@@ -181,7 +188,6 @@ pub(super) fn put_frame(file: FileId, at: u64, body: &[u8], into: &mut Vec<u8>) 
     put_u32(into, length);
     put_u32(into, checksum);
     put_u32(into, head_checksum(file, at, length, checksum));
-    into.extend_from_slice(body);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select, select_biased};
 
-use super::chunks::{CHUNK_HEAD, put_chunk};
+use super::chunks::{CHUNK_HEAD, chunk_head};
 use super::entry::{Done, Entry, Group, Manifest};
 use super::format::{FILE_HEAD, FileId, FileKind, put_frame, put_u64};
 use super::journal::{Backlog, Command, waiting_bytes};
@@ -71,8 +71,8 @@ struct LogEnd {
 #[derive(Default)]
 struct Commit {
     entries: Vec<Entry>,
-    /// Appends to the state log.
-    state: Vec<(FileId, u64, Vec<u8>)>,
+    /// Appends to the state log, in parts.
+    state: Vec<(FileId, u64, Vec<Vec<u8>>)>,
     replies: Vec<Sender<()>>,
     then: Vec<Box<dyn FnOnce() + Send>>,
     bytes: usize,
@@ -193,7 +193,7 @@ impl Writer {
         Ok(None)
     }
 
-    /// Puts the chunks of a batch at the end of the state log. Each goes when it is copied: it may be large.
+    /// Puts the chunks of a batch at the end of the state log.
     fn add_group(&mut self, time: Time, chunks: Vec<StateChunk>, commit: &mut Commit) -> Result<Group> {
         let (mut segment, mut at) = self.state;
         if at >= self.settings.state_segment_bytes {
@@ -203,19 +203,19 @@ impl Writer {
         if !is_same {
             commit.state.push((segment, at, Vec::new()));
         }
-        let Some((_, _, bytes)) = commit.state.last_mut() else { unreachable!("one was pushed") };
+        let Some((_, _, parts)) = commit.state.last_mut() else { unreachable!("one was pushed") };
         if at == 0 {
-            bytes.extend(segment.head());
+            parts.push(segment.head());
             at = FILE_HEAD;
         }
-        bytes.reserve(waiting_bytes(&chunks) + chunks.len() * CHUNK_HEAD as usize);
         let mut group = Group { segment, at, length: 0 };
         let mut infos = Vec::with_capacity(chunks.len());
         for chunk in chunks {
             let version = self.versions.get(&chunk.operator).copied().unwrap_or(1);
-            let before = bytes.len();
-            infos.push(put_chunk(segment, at, (time, version), &chunk, bytes)?);
-            at += (bytes.len() - before) as u64;
+            let (head, info) = chunk_head(segment, at, (time, version), &chunk)?;
+            at += CHUNK_HEAD + info.length;
+            infos.push(info);
+            parts.extend([head, chunk.bytes]);
         }
         group.length = at - group.at;
         self.state = (segment, at);
@@ -226,8 +226,8 @@ impl Writer {
     /// Writes all of it: what operators keep first, then the log that says where it is.
     fn commit(&mut self, commit: Commit) -> Result<()> {
         let Commit { entries, state, replies, then, bytes } = commit;
-        for (segment, at, bytes) in state {
-            self.append(segment, at, &bytes)?;
+        for (segment, at, parts) in state {
+            self.append(segment, at, &parts)?;
         }
         self.backlog.leave(bytes);
         if !entries.is_empty() {
@@ -250,7 +250,7 @@ impl Writer {
         };
         let mut frame = Vec::new();
         put_frame(log.file, log.length, &record(self.synced_for_record(log), &entries), &mut frame)?;
-        self.append(log.file, log.length, &frame)?;
+        self.append(log.file, log.length, &[&frame])?;
         self.log = Some(LogEnd { length: log.length + frame.len() as u64, ..log });
         entries.into_iter().for_each(|entry| self.ledger.apply(entry));
         Ok(())
@@ -264,11 +264,12 @@ impl Writer {
         }
     }
 
-    fn append(&mut self, file: FileId, at: u64, bytes: &[u8]) -> Result<()> {
+    fn append(&mut self, file: FileId, at: u64, parts: &[impl AsRef<[u8]>]) -> Result<()> {
+        let parts: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
         let name = file.name();
         let sync = self.settings.sync == SyncPolicy::EveryBatch;
         self.persist(&format!("{name} at byte {at}"), |storage| {
-            storage.append(&name, at, bytes)?;
+            storage.append(&name, at, &parts)?;
             if sync { storage.sync(&name) } else { Ok(()) }
         })?;
         if !sync && file.kind == FileKind::State {

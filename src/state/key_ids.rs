@@ -12,26 +12,20 @@ pub(crate) struct KeyIds<K, T = ()> {
     free: Vec<u32>,
 }
 
-/// The low half of the hash of a key, above its number plus one; or [`EMPTY`]. It says where it wants to be in a table of
-/// any size: nobody asks for the key or its hash when it has to move.
-type Slot = u64;
+/// A number plus one, in as many low bits as it takes to count the slots, below what the hash of its key has in the
+/// others; or [`EMPTY`]. Four bytes, because the slots are read all over the place: the fewer bytes they are, the more of
+/// them are in the caches.
+type Slot = u32;
 
 const EMPTY: Slot = 0;
 const FEWEST_SLOTS: usize = 8;
 
 /// So many keys are looked up together, for the processor to wait for their memory once and not one after the other.
-const TOGETHER: usize = 32;
+pub(crate) const TOGETHER: usize = 32;
 
-fn slot(half: u32, id: u32) -> Slot {
-    u64::from(half) << 32 | u64::from(id + 1)
-}
-
-fn half_of(slot: Slot) -> u32 {
-    (slot >> 32) as u32
-}
-
-fn id_of(slot: Slot) -> u32 {
-    slot as u32 - 1
+/// What is used of the hash of a key: its low bits say which slot the key wants, and the others are in the slot.
+fn half_hash<K: Key>(key: &K) -> u32 {
+    hash_key(key) as u32
 }
 
 impl<K: Key, T: Default> KeyIds<K, T> {
@@ -43,28 +37,39 @@ impl<K: Key, T: Default> KeyIds<K, T> {
     #[inline]
     pub(crate) fn intern(&mut self, key: &K) -> u32 {
         self.make_room(1);
-        self.find_or_add(hash_key(key) as u32, key)
+        self.find_or_add(half_hash(key), key)
     }
 
-    /// Appends the numbers of the keys of these pairs; faster than one by one.
-    pub(crate) fn intern_all<V>(&mut self, pairs: &[(K, V)], ids: &mut Vec<u32>) {
-        for pairs in pairs.chunks(TOGETHER) {
-            self.make_room(pairs.len());
-            // First it looks at the slots of all of them: when they are asked for, they are there.
-            let mut looked_up = [(0, EMPTY); TOGETHER];
-            for (looked_up, (key, _)) in looked_up.iter_mut().zip(pairs) {
-                let half = hash_key(key) as u32;
-                *looked_up = (half, self.slots[self.home(half)]);
-            }
-            ids.extend(looked_up.iter().zip(pairs).map(|(&(half, first), (key, _))| {
-                // Nearly always it is the first one.
-                if half_of(first) == half && self.is_of(first, key) {
-                    id_of(first)
-                } else {
-                    self.find_or_add(half, key)
-                }
-            }));
+    /// The numbers of the keys of the first of these pairs, [`TOGETHER`] at most; faster than one by one.
+    pub(crate) fn intern_some<V>(&mut self, pairs: &[(K, V)]) -> [u32; TOGETHER] {
+        let pairs = &pairs[..pairs.len().min(TOGETHER)];
+        self.make_room(pairs.len());
+        // Loops that do little: the processor is at many keys at a time, and waits for their memory once; first for that of
+        // their slots, then for that of their entries.
+        let (mut halves, mut slots) = ([0; TOGETHER], [EMPTY; TOGETHER]);
+        for ((half, slot), (key, _)) in halves.iter_mut().zip(&mut slots).zip(pairs) {
+            *half = half_hash(key);
+            *slot = self.slots[self.home(*half)];
         }
+        for (half, slot) in halves.iter().zip(&mut slots).take(pairs.len()) {
+            let mut place = self.home(*half);
+            while *slot != EMPTY && !self.may_be(*slot, *half) {
+                place = self.after(place);
+                *slot = self.slots[place];
+            }
+        }
+        let (mut ids, mut is_known) = ([0; TOGETHER], [false; TOGETHER]);
+        for (((id, is_known), slot), (key, _)) in ids.iter_mut().zip(&mut is_known).zip(slots).zip(pairs) {
+            if slot != EMPTY {
+                (*id, *is_known) = (self.id_of(slot), self.is_of(slot, key));
+            }
+        }
+        for (((id, is_known), half), (key, _)) in ids.iter_mut().zip(is_known).zip(halves).zip(pairs) {
+            if !is_known {
+                *id = self.find_or_add(half, key);
+            }
+        }
+        ids
     }
 
     #[inline]
@@ -75,8 +80,8 @@ impl<K: Key, T: Default> KeyIds<K, T> {
             if slot == EMPTY {
                 return self.add(place, half, key.clone());
             }
-            if half_of(slot) == half && self.is_of(slot, key) {
-                return id_of(slot);
+            if self.may_be(slot, half) && self.is_of(slot, key) {
+                return self.id_of(slot);
             }
             place = self.after(place);
         }
@@ -100,7 +105,7 @@ impl<K: Key, T: Default> KeyIds<K, T> {
                 len as u32
             }
         };
-        self.slots[place] = slot(half, id);
+        self.slots[place] = self.slot(half, id);
         id
     }
 }
@@ -149,15 +154,18 @@ impl<K: Key, T> KeyIds<K, T> {
     /// Takes the number from its key, which comes back with what belonged to it.
     pub(crate) fn remove(&mut self, id: u32) -> Option<(K, T)> {
         let entry = self.entries[id as usize].take()?;
-        let wanted = slot(hash_key(&entry.0) as u32, id);
-        let mut hole = self.home(half_of(wanted));
+        let half = half_hash(&entry.0);
+        let wanted = self.slot(half, id);
+        let mut hole = self.home(half);
         while self.slots[hole] != wanted {
             hole = self.after(hole);
         }
         // What comes after moves up, unless it is between its home and the hole: no search ends too early.
         let mut next = self.after(hole);
         while self.slots[next] != EMPTY {
-            let home = self.home(half_of(self.slots[next]));
+            let other = self.id_of(self.slots[next]) as usize;
+            let Some(key) = self.key(other) else { unreachable!("a number in a slot has a key") };
+            let home = self.home(half_hash(key));
             if self.distance(home, next) >= self.distance(hole, next) {
                 self.slots[hole] = self.slots[next];
                 hole = next;
@@ -169,10 +177,32 @@ impl<K: Key, T> KeyIds<K, T> {
         Some(entry)
     }
 
+    /// The bits that count the slots.
+    #[inline]
+    fn mask(&self) -> u32 {
+        (self.slots.len() - 1) as u32
+    }
+
+    #[inline]
+    fn slot(&self, half: u32, id: u32) -> Slot {
+        half & !self.mask() | (id + 1)
+    }
+
+    #[inline]
+    fn id_of(&self, slot: Slot) -> u32 {
+        (slot & self.mask()) - 1
+    }
+
+    /// Whether a slot can be that of a key with this half of a hash.
+    #[inline]
+    fn may_be(&self, slot: Slot, half: u32) -> bool {
+        (slot ^ half) & !self.mask() == 0
+    }
+
     /// Where a key with this half of a hash wants to be.
     #[inline]
     fn home(&self, half: u32) -> usize {
-        half as usize & (self.slots.len() - 1)
+        (half & self.mask()) as usize
     }
 
     #[inline]
@@ -186,7 +216,7 @@ impl<K: Key, T> KeyIds<K, T> {
 
     #[inline]
     fn is_of(&self, slot: Slot, key: &K) -> bool {
-        matches!(&self.entries[id_of(slot) as usize], Some((other, _)) if other == key)
+        matches!(&self.entries[self.id_of(slot) as usize], Some((other, _)) if other == key)
     }
 
     /// Makes room for so many more keys.
@@ -199,18 +229,23 @@ impl<K: Key, T> KeyIds<K, T> {
 
     #[cold]
     fn grow(&mut self, more: usize) {
-        let slots = (2 * (self.len() + more)).next_power_of_two();
-        assert!(slots <= 1 << 32, "a partition holds less than 2^31 keys");
-        let old = std::mem::replace(&mut self.slots, vec![EMPTY; slots]);
-        old.into_iter().filter(|slot| *slot != EMPTY).for_each(|slot| self.place(slot));
+        self.place_all((2 * (self.len() + more)).next_power_of_two());
     }
 
-    fn place(&mut self, slot: Slot) {
-        let mut place = self.home(half_of(slot));
-        while self.slots[place] != EMPTY {
-            place = self.after(place);
+    /// Makes so many slots, and finds each number its place.
+    fn place_all(&mut self, slots: usize) {
+        assert!(slots < 1 << 32, "a partition holds less than 2^30 keys");
+        // Two tables of slots at a time would be much memory for nothing.
+        self.slots = Vec::new();
+        self.slots = vec![EMPTY; slots];
+        for id in 0..self.entries.len() {
+            let Some(half) = self.key(id).map(half_hash) else { continue };
+            let mut place = self.home(half);
+            while self.slots[place] != EMPTY {
+                place = self.after(place);
+            }
+            self.slots[place] = self.slot(half, id as u32);
         }
-        self.slots[place] = slot;
     }
 
     /// If more than three in four numbers are free, numbers the keys anew, without gaps and in the same order, and
@@ -224,12 +259,7 @@ impl<K: Key, T> KeyIds<K, T> {
         self.entries.retain(Option::is_some);
         self.entries.shrink_to_fit();
         self.free = Vec::new();
-        let slots = (2 * self.len()).next_power_of_two().max(FEWEST_SLOTS);
-        let old = std::mem::replace(&mut self.slots, vec![EMPTY; slots]);
-        for old in old.into_iter().filter(|slot| *slot != EMPTY) {
-            let id = moved[id_of(old) as usize].expect("a number in use has a new one");
-            self.place(slot(half_of(old), id));
-        }
+        self.place_all((2 * self.len()).next_power_of_two().max(FEWEST_SLOTS));
         Some(moved)
     }
 }
@@ -303,9 +333,7 @@ mod tests {
             for (keys, come) in rounds {
                 let pairs: Vec<_> = keys.into_iter().map(|key| (key, ())).collect();
                 if come {
-                    let mut found = Vec::new();
-                    ids.intern_all(&pairs, &mut found);
-                    prop_assert_eq!(found.len(), pairs.len());
+                    let found: Vec<u32> = pairs.chunks(TOGETHER).flat_map(|pairs| ids.intern_some(pairs)).collect();
                     for ((key, ()), id) in pairs.into_iter().zip(found) {
                         prop_assert_eq!(*expected.entry(key).or_insert(id), id);
                     }

@@ -4,14 +4,15 @@ use crate::data::{Exchange, Key};
 use crate::error::Result;
 use crate::time::Time;
 
-/// What is written of unchanged keys with each batch while a snapshot is under way, at least.
+/// How many keys a snapshot comes round with each batch, at least.
 const SHARE: usize = 1000;
 
 /// What a table has to know to be saved: what has changed since it last was, and how far its snapshot is.
 ///
-/// A snapshot goes round the table: each batch writes, besides what it has changed, about as many keys again from where
-/// the last one stopped. When it has been round, the chunks from before it began are not needed any more. So there is
-/// no batch that writes everything, and nothing is written twice for long.
+/// A snapshot goes round the table: each batch writes what it has changed, and goes on from where the last one stopped,
+/// past half as many keys, of which it writes those that nobody has written since the snapshot began. When it has been
+/// round, the chunks from before it began are not needed any more. So there is no batch that writes everything, and a
+/// round leaves between two and three times as many entries as there are keys.
 pub(super) struct Saving<K> {
     is_on: bool,
     /// The numbers of keys that have changed; some may have lost their key since.
@@ -24,6 +25,8 @@ pub(super) struct Saving<K> {
     /// Whether there are chunks of other partitions among them, which cannot be told from later ones of this.
     is_mixed: bool,
     buffer: Vec<u8>,
+    /// How many bytes the last chunk took.
+    length: usize,
 }
 
 /// A snapshot under way.
@@ -31,12 +34,35 @@ struct Snapshot {
     begun: Time,
     /// The number of the next key.
     next: u32,
+    /// A bit for each number: whether its key was written since the snapshot began. Those before `next` do not matter.
+    written: Vec<u64>,
+}
+
+impl Snapshot {
+    fn begin(time: Time) -> Self {
+        Snapshot { begun: time, next: 0, written: Vec::new() }
+    }
+
+    /// Makes room for the keys up to this number.
+    fn reach(&mut self, all: u32) {
+        self.written.resize((all as usize).div_ceil(64), 0);
+    }
+
+    #[inline]
+    fn note_written(&mut self, id: u32) {
+        self.written[id as usize / 64] |= 1 << (id % 64);
+    }
+
+    #[inline]
+    fn is_written(&self, id: u32) -> bool {
+        self.written[id as usize / 64] >> (id % 64) & 1 == 1
+    }
 }
 
 impl<K> Saving<K> {
     pub(super) fn new() -> Self {
         let (changed, gone, buffer) = (Vec::new(), Vec::new(), Vec::new());
-        Saving { is_on: false, changed, gone, snapshot: None, since: None, is_mixed: false, buffer }
+        Saving { is_on: false, changed, gone, snapshot: None, since: None, is_mixed: false, buffer, length: 0 }
     }
 
     pub(super) fn is_on(&self) -> bool {
@@ -72,6 +98,8 @@ impl<K> Saving<K> {
         self.changed = self.changed.iter().filter_map(|id| moved[*id as usize]).collect();
         if let Some(snapshot) = &mut self.snapshot {
             snapshot.next = moved[..snapshot.next as usize].iter().flatten().count() as u32;
+            // Some are written once more.
+            snapshot.written = Vec::new();
         }
     }
 }
@@ -82,42 +110,47 @@ impl<K: Key, S: Exchange> Table<K, S> {
         self.saving.is_on = true;
     }
 
-    /// Appends what the batch at `time` has changed, and a share of the rest while a snapshot is under way. A new one
-    /// begins if it is `due`.
+    /// Appends what the batch at `time` has changed, and some of the rest while a snapshot is under way. A new one begins
+    /// if it is `due`.
     pub(crate) fn save(&mut self, time: Time, due: bool, into: &mut Vec<u8>) -> Result<Saved> {
         let Table { keys, saving, queue, .. } = self;
+        let Saving { changed, gone, snapshot, since, is_mixed, length, .. } = saving;
+        let begin = into.len();
+        into.reserve(*length + *length / 8);
         let mut entries = chunk::begin(into);
-        let into = &mut entries;
-        let Saving { changed, gone, snapshot, since, is_mixed, .. } = saving;
         let write = |id: u32, into: &mut Entries<'_>| {
             let Some((key, slot)) = keys.get(id) else { return Ok(()) };
             let Some(state) = slot.state() else { return Ok(()) };
             let idle = queue.as_ref().map_or(0, |queue| (time - queue.touched(id)).as_micros() as u64);
             chunk::write_kept(key, idle, state, into)
         };
-        let share = (changed.len() + gone.len()).max(SHARE);
-        gone.drain(..).try_for_each(|key| into.remove(&key))?;
+        let share = ((changed.len() + gone.len()) / 2).max(SHARE);
+        gone.drain(..).try_for_each(|key| entries.remove(&key))?;
         let all = keys.capacity() as u32;
         if std::mem::take(is_mixed) {
             (*since, *snapshot) = (Some(time), None);
-            (0..all).try_for_each(|id| write(id, into))?;
+            (0..all).try_for_each(|id| write(id, &mut entries))?;
         } else {
-            changed.iter().try_for_each(|&id| write(id, into))?;
+            changed.iter().try_for_each(|&id| write(id, &mut entries))?;
             if due {
-                snapshot.get_or_insert(Snapshot { begun: time, next: 0 });
+                snapshot.get_or_insert_with(|| Snapshot::begin(time));
             }
         }
-        changed.clear();
-        changed.shrink_to(2 * share);
         if let Some(under_way) = snapshot {
+            under_way.reach(all);
+            changed.iter().for_each(|&id| under_way.note_written(id));
             let end = all.min(under_way.next.saturating_add(share as u32));
-            (under_way.next..end).try_for_each(|id| write(id, into))?;
+            let mut rest = (under_way.next..end).filter(|id| !under_way.is_written(*id));
+            rest.try_for_each(|id| write(id, &mut entries))?;
             under_way.next = end;
             if end == all {
                 *since = Some(under_way.begun);
                 *snapshot = None;
             }
         }
+        changed.clear();
+        changed.shrink_to(4 * share);
+        *length = into.len() - begin;
         Ok(Saved { since: *since.get_or_insert(time), keys: keys.len() as u64 })
     }
 

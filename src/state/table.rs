@@ -4,7 +4,7 @@ use super::journal::{Journal, Slot};
 use super::key_state::Phase;
 use super::queue::Queue;
 use super::saving::Saving;
-use super::{KeyIds, KeyState};
+use super::{KeyIds, KeyState, TOGETHER};
 use crate::data::{Exchange, Key};
 use crate::time::Time;
 
@@ -56,9 +56,9 @@ impl<K: Key, S> Table<K, S> {
         self.keys.intern(key)
     }
 
-    /// As [`intern`](Table::intern) for the keys of many pairs, whose numbers are appended to `ids`.
-    pub(crate) fn intern_all<V>(&mut self, pairs: &[(K, V)], ids: &mut Vec<u32>) {
-        self.keys.intern_all(pairs, ids);
+    /// As [`intern`](Table::intern) for the keys of the first of these pairs, [`TOGETHER`] at most.
+    pub(crate) fn intern_some<V>(&mut self, pairs: &[(K, V)]) -> [u32; TOGETHER] {
+        self.keys.intern_some(pairs)
     }
 
     /// Gives a key its first state, from before the first batch: it was touched at `time`. Nothing happens to a key

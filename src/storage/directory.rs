@@ -1,6 +1,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -121,7 +121,7 @@ impl Storage for LocalDirectory {
         is_locked(&File::open(self.file(name))?)
     }
 
-    fn append(&self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
+    fn append(&self, name: &str, at: u64, parts: &[&[u8]]) -> io::Result<()> {
         let path = self.file(name);
         let mut file = match OpenOptions::new().write(true).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && at == 0 => {
@@ -139,7 +139,10 @@ impl Storage for LocalDirectory {
             file.set_len(at)?;
         }
         file.seek(SeekFrom::Start(at))?;
-        file.write_all(bytes)?;
+        // Gathers small parts; large ones go as they are.
+        let mut file = BufWriter::new(file);
+        parts.iter().try_for_each(|part| file.write_all(part))?;
+        file.flush()?;
         if at == 0 { sync_directory(&self.0) } else { Ok(()) }
     }
 

@@ -132,7 +132,8 @@ impl Storage for Memory {
         Ok(Some(self.0.held.lock().unwrap().contains(name)))
     }
 
-    fn append(&self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
+    fn append(&self, name: &str, at: u64, parts: &[&[u8]]) -> io::Result<()> {
+        let bytes = parts.concat();
         if let Some((reached, opens)) = self.0.gate.lock().unwrap().take() {
             reached.send(()).unwrap();
             opens.recv().unwrap();

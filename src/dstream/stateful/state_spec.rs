@@ -6,7 +6,7 @@ use crate::data::{Data, Exchange, Key, Partitions};
 use crate::dataset::{Chunk, Dataset};
 use crate::error::Result;
 use crate::exec::Runtime;
-use crate::state::{KeyState, Migrations, Table};
+use crate::state::{KeyState, Migrations, TOGETHER, Table};
 use crate::time::Time;
 
 /// What [`map_with_state`](crate::DStream::map_with_state) does: Spark's `StateSpec`.
@@ -173,14 +173,7 @@ impl<K: Key, S: Exchange> Initial<K, S> {
 pub(super) struct Function<K, V, S, U>(Box<dyn Call<K, V, S, U>>);
 
 trait Call<K, V, S, U>: Send + Sync {
-    fn records(
-        &self,
-        table: &mut Table<K, S>,
-        time: Time,
-        records: Chunk<'_, (K, V)>,
-        ids: &mut Vec<u32>,
-        out: &mut Vec<U>,
-    );
+    fn records(&self, table: &mut Table<K, S>, time: Time, records: Chunk<'_, (K, V)>, out: &mut Vec<U>);
     fn time_outs(&self, table: &mut Table<K, S>, time: Time, out: &mut Vec<U>);
 }
 
@@ -193,22 +186,26 @@ where
     S: Exchange,
     F: Fn(Time, &K, Option<V>, &mut KeyState<'_, S>) -> Option<U> + Send + Sync,
 {
-    fn records(
-        &self,
-        table: &mut Table<K, S>,
-        time: Time,
-        records: Chunk<'_, (K, V)>,
-        ids: &mut Vec<u32>,
-        out: &mut Vec<U>,
-    ) {
-        // First all keys are looked up, so that the processor waits for the memory of many of them at a time.
-        ids.clear();
-        table.intern_all(records.as_slice(), ids);
-        out.reserve(ids.len());
-        let mut call = |id, value| out.extend(table.call(id, |key, state| (self.0)(time, key, Some(value), state)));
+    fn records(&self, table: &mut Table<K, S>, time: Time, records: Chunk<'_, (K, V)>, out: &mut Vec<U>) {
+        out.reserve(records.len());
+        let mut call = |table: &mut Table<K, S>, id, value| {
+            out.extend(table.call(id, |key, state| (self.0)(time, key, Some(value), state)));
+        };
+        // The keys of many records are looked up at a time, and then their states are at hand.
         match records {
-            Chunk::Owned(records) => ids.iter().zip(records.drain(..)).for_each(|(id, (_, value))| call(*id, value)),
-            Chunk::Shared(records) => ids.iter().zip(records).for_each(|(id, (_, value))| call(*id, value.clone())),
+            Chunk::Owned(records) => {
+                let mut records = records.drain(..);
+                while !records.as_slice().is_empty() {
+                    let ids = table.intern_some(records.as_slice());
+                    ids.into_iter().zip(records.by_ref()).for_each(|(id, (_, value))| call(table, id, value));
+                }
+            }
+            Chunk::Shared(records) => {
+                for records in records.chunks(TOGETHER) {
+                    let ids = table.intern_some(records);
+                    ids.into_iter().zip(records).for_each(|(id, (_, value))| call(table, id, value.clone()));
+                }
+            }
         }
     }
 
@@ -222,10 +219,10 @@ where
 impl<K: Key, V: Exchange, S: Exchange, U: Data> Change<K, S> for Function<K, V, S, U> {
     type Input = (K, V);
     type Output = U;
-    type Scratch = Vec<u32>;
+    type Scratch = ();
 
     fn take(&self, table: &mut Table<K, S>, time: Time, records: Chunk<'_, (K, V)>, to: &mut Taken<Self, K, S>) {
-        self.0.records(table, time, records, &mut to.scratch, &mut to.out);
+        self.0.records(table, time, records, &mut to.out);
     }
 
     /// Data comes first: a key that has a record in the batch does not time out.
