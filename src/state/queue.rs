@@ -48,11 +48,22 @@ impl Queue {
 
     /// A key was touched.
     pub(super) fn touch(&mut self, id: u32, time: Time) {
+        self.restore(id, time);
+        self.queue(id);
+    }
+
+    /// Takes back when a key was touched. While chunks are read, a number may go from a key to one that was touched before
+    /// it, and would stand at a place that comes too late: keys are queued when all are [known](Queue::restored).
+    pub(super) fn restore(&mut self, id: u32, time: Time) {
         if id as usize >= self.touches.len() {
             self.touches.resize(id as usize + 1, Touch { last: Time::ZERO, is_queued: false });
         }
         self.touches[id as usize].last = time;
-        self.queue(id);
+    }
+
+    /// Queues all keys by the touches that were taken back.
+    pub(super) fn restored<K: Key, S>(&mut self, keys: &KeyIds<K, Slot<S>>) {
+        keys.iter().for_each(|(id, _, _)| self.queue(id));
     }
 
     fn queue(&mut self, id: u32) {

@@ -4,8 +4,8 @@ use crate::data::{Exchange, Key};
 use crate::error::Result;
 use crate::time::Time;
 
-/// How many keys a snapshot comes round with each batch, at least.
-const SHARE: usize = 1000;
+/// How many keys a snapshot comes round with each batch, at least. In tests that is few, so that it takes many batches.
+const SHARE: usize = if cfg!(test) { 4 } else { 1000 };
 
 /// What a table has to know to be saved: what has changed since it last was, and how far its snapshot is.
 ///
@@ -150,6 +150,7 @@ impl<K: Key, S: Exchange> Table<K, S> {
         }
         changed.clear();
         changed.shrink_to(4 * share);
+        gone.shrink_to(4 * share);
         *length = into.len() - begin;
         Ok(Saved { since: *since.get_or_insert(time), keys: keys.len() as u64 })
     }
@@ -166,7 +167,14 @@ impl<K: Key, S: Exchange> Table<K, S> {
         }
         if let Some(queue) = &mut self.queue {
             let idle = i64::try_from(idle_micros).unwrap_or(i64::MAX);
-            queue.touch(id, Time::from_micros(time.as_micros().saturating_sub(idle)));
+            queue.restore(id, Time::from_micros(time.as_micros().saturating_sub(idle)));
+        }
+    }
+
+    /// All chunks were taken back.
+    pub(crate) fn restored(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            queue.restored(&self.keys);
         }
     }
 

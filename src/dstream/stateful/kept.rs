@@ -145,6 +145,7 @@ impl<K: Key, S: Exchange> Durable for Kept<K, S> {
         }
         for partition in 0..self.parts.len() {
             let mut held = self.hold(partition);
+            held.table.restored();
             (held.at, held.has_begun) = (Some(time), true);
             self.note(partition, &held);
         }
