@@ -127,9 +127,14 @@ impl<K: Key, S: Exchange> Durable for Kept<K, S> {
             lists[part_of(hash_key(&said.key), parts)].push(said);
         })
         .map_err(|error| error.within(format!("partition {}: the key after {keys} others", chunk.partition)))?;
+        // Whose keys lie elsewhere now needs this chunk no longer than who has them: it would be read beside newer ones.
+        let all_moved = chunk.partitions != parts;
+        let some_moved =
+            lists.iter().enumerate().any(|(partition, list)| partition != chunk.partition && !list.is_empty());
         for (partition, list) in lists.into_iter().enumerate() {
-            let is_mixed = chunk.partitions != parts || (partition != chunk.partition && !list.is_empty());
-            if is_mixed || partition == chunk.partition {
+            let is_own = partition == chunk.partition;
+            let is_mixed = all_moved || if is_own { some_moved } else { !list.is_empty() };
+            if is_mixed || is_own {
                 let mut held = self.hold(partition);
                 held.table.restored_chunk(chunk.time, is_mixed);
                 list.into_iter().for_each(|said| held.table.restore(said, chunk.time));
@@ -150,5 +155,31 @@ impl<K: Key, S: Exchange> Durable for Kept<K, S> {
             self.note(partition, &held);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_with_keys_of_other_partitions_are_not_needed_for_long() {
+        let at = Time::from_micros;
+        let key = (0..).find(|key| part_of(hash_key(key), 2) == 1).unwrap();
+        // As it lay when keys were hashed differently.
+        let mut bytes = Vec::new();
+        let mut table = Table::new(None);
+        table.record();
+        table.begin_with(&key, 7, at(1));
+        table.save(at(1), false, &mut bytes).unwrap();
+        let kept = Kept::<u64, u64>::new("test", Migrations::new(), Partitions::new(2), None);
+        kept.restore(&Chunk { time: at(1), partition: 0, partitions: 2, version: 1, bytes: &bytes }).unwrap();
+        kept.restored(at(1)).unwrap();
+        kept.record();
+        for (partition, keys) in [(0, 0), (1, 1)] {
+            kept.hold(partition).at = Some(at(2));
+            let saved = kept.save(partition, at(2), false, &mut Vec::new()).unwrap();
+            assert_eq!(saved, Saved { since: at(2), keys }, "partition {partition}");
+        }
     }
 }

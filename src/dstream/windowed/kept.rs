@@ -17,8 +17,8 @@ pub(super) struct Kept<K, V> {
     method: &'static str,
     span: Span,
     pub(super) partitions: Box<[KeptPartition<K, V>]>,
-    /// The window up to which chunks were taken back, and into how many partitions they were cut.
-    restored: Mutex<Option<(Time, usize)>>,
+    /// The window up to which chunks were taken back, and whether there were some of other partitions among them.
+    restored: Mutex<Option<(Time, bool)>>,
 }
 
 /// What is kept of one partition, and what planning has to know of it while a task holds it.
@@ -164,6 +164,9 @@ impl<K: Key, V: Exchange> Durable for Kept<K, V> {
         let count = self.partitions.len();
         let mut placed: Vec<Vec<(K, Option<V>)>> = (0..count).map(|_| Vec::new()).collect();
         read_entries(chunk.bytes, |key: K, total| placed[part_of(hash_key(&key), count)].push((key, total)))?;
+        // Keys are hashed anew, and may lie elsewhere even if there are as many partitions.
+        let has_moved = |(partition, entries): (usize, &Vec<_>)| partition != chunk.partition && !entries.is_empty();
+        let is_mixed = chunk.partitions != count || placed.iter().enumerate().any(has_moved);
         for (partition, entries) in self.partitions.iter().zip(placed) {
             if !entries.is_empty() {
                 partition.lock().panes.restore(entries);
@@ -174,23 +177,48 @@ impl<K: Key, V: Exchange> Durable for Kept<K, V> {
             rolling.since = rolling.since.min(Some(chunk.time)).or(Some(chunk.time));
         }
         let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = restored.map_or(chunk.time, |(time, _)| time.max(chunk.time));
-        *restored = Some((newest, chunk.partitions));
+        let (newest, was_mixed) = restored.unwrap_or((chunk.time, false));
+        *restored = Some((newest.max(chunk.time), was_mixed || is_mixed));
         Ok(())
     }
 
     fn restored(&self, _: Time) -> Result<()> {
         let restored = *self.restored.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((at, cut_into)) = restored else { return Ok(()) };
+        let Some((at, is_mixed)) = restored else { return Ok(()) };
         for partition in &*self.partitions {
             let mut state = partition.lock();
             (state.at, state.is_bare) = (Some(at), true);
-            if cut_into != self.partitions.len() {
+            if is_mixed {
                 // Chunks of two ways to cut the keys have no order among them: the next has all keys.
                 state.rolling = Rolling::default();
             }
             partition.note(&state);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn chunks_with_keys_of_other_partitions_are_not_needed_for_long() {
+        let at = Time::from_micros;
+        let second = Duration::from_secs(1);
+        let kept = Kept::<u64, u64>::new("test", Span { window: second, slide: second }, 2);
+        let key = (0..).find(|key| part_of(hash_key(key), 2) == 1).unwrap();
+        // As it lay when keys were hashed differently.
+        let mut bytes = Vec::new();
+        Entries::new(&mut bytes).put(&key, &7u64).unwrap();
+        kept.restore(&Chunk { time: at(1), partition: 0, partitions: 2, version: 1, bytes: &bytes }).unwrap();
+        kept.restored(at(1)).unwrap();
+        kept.record();
+        for (partition, keys) in [(0, 0), (1, 1)] {
+            let saved = kept.save(partition, at(2), false, &mut Vec::new()).unwrap();
+            assert_eq!(saved, Saved { since: at(2), keys }, "partition {partition}");
+        }
     }
 }
