@@ -273,8 +273,10 @@ const FEW: usize = if cfg!(test) { 4 } else { 1024 };
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::hash::{Hash, Hasher};
 
     use proptest::prelude::*;
+    use serde::{Deserialize, Serialize};
 
     use super::*;
 
@@ -320,6 +322,40 @@ mod tests {
             numbers.into_iter().for_each(|id| assert!(ids.remove(id).is_some()));
         }
         assert_eq!(ids.capacity(), 1000);
+    }
+
+    /// Of a type whose hash says little.
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    struct Alike(u64);
+
+    impl Hash for Alike {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            (self.0 % 3).hash(state);
+        }
+    }
+
+    /// Keys with one hash, whose slots look the same, on both sides of what is looked up together and of the sizes at
+    /// which a table grows.
+    #[test]
+    fn keys_of_the_same_hash_are_told_apart() {
+        for count in [1, 3, 4, 5, 31, 32, 33, 63, 64, 65, 200] {
+            let mut ids = KeyIds::<Alike>::new();
+            let pairs: Vec<_> = (0..count).chain(0..count).map(|key| (Alike(key), ())).collect();
+            let find = |ids: &mut KeyIds<Alike>| -> Vec<u64> {
+                let found =
+                    pairs.chunks(TOGETHER).flat_map(|pairs| ids.intern_some(pairs).into_iter().take(pairs.len()));
+                found.map(u64::from).collect()
+            };
+            assert!(find(&mut ids).into_iter().eq((0..count).chain(0..count)), "{count}");
+            // Every other goes and comes again, under the numbers that are free.
+            for id in (0..count).step_by(2) {
+                assert_eq!(ids.remove(id as u32), Some((Alike(id), ())));
+                assert!((id + 1..count).all(|key| u64::from(ids.intern(&Alike(key))) == key), "{count} without {id}");
+            }
+            let found = find(&mut ids);
+            assert!(pairs.iter().zip(found).all(|((key, ()), id)| ids.key(id as usize) == Some(key)), "{count}");
+            assert_eq!((ids.len() as u64, ids.capacity() as u64), (count, count));
+        }
     }
 
     proptest! {

@@ -1,3 +1,5 @@
+use std::cell::Cell;
+
 use super::{Entries, Saved, Table, chunk};
 use crate::codec::encode_value;
 use crate::data::{Exchange, Key};
@@ -25,8 +27,8 @@ pub(super) struct Saving<K> {
     /// Whether there are chunks of other partitions among them, which cannot be told from later ones of this.
     is_mixed: bool,
     buffer: Vec<u8>,
-    /// How many bytes the last chunk took.
-    length: usize,
+    /// How many bytes an entry of the last chunk took, on the average.
+    entry_bytes: usize,
 }
 
 /// A snapshot under way.
@@ -62,7 +64,7 @@ impl Snapshot {
 impl<K> Saving<K> {
     pub(super) fn new() -> Self {
         let (changed, gone, buffer) = (Vec::new(), Vec::new(), Vec::new());
-        Saving { is_on: false, changed, gone, snapshot: None, since: None, is_mixed: false, buffer, length: 0 }
+        Saving { is_on: false, changed, gone, snapshot: None, since: None, is_mixed: false, buffer, entry_bytes: 0 }
     }
 
     pub(super) fn is_on(&self) -> bool {
@@ -114,17 +116,21 @@ impl<K: Key, S: Exchange> Table<K, S> {
     /// if it is `due`.
     pub(crate) fn save(&mut self, time: Time, due: bool, into: &mut Vec<u8>) -> Result<Saved> {
         let Table { keys, saving, queue, .. } = self;
-        let Saving { changed, gone, snapshot, since, is_mixed, length, .. } = saving;
+        let Saving { changed, gone, snapshot, since, is_mixed, entry_bytes, .. } = saving;
+        let share = ((changed.len() + gone.len()) / 2).max(SHARE);
+        let rest = if due || snapshot.is_some() { share.min(keys.len()) } else { 0 };
+        let expected = (gone.len() + changed.len() + rest) * *entry_bytes;
         let begin = into.len();
-        into.reserve(*length + *length / 8);
+        into.reserve(expected + expected / 8);
+        let written = Cell::new(gone.len());
         let mut entries = chunk::begin(into);
         let write = |id: u32, into: &mut Entries<'_>| {
             let Some((key, slot)) = keys.get(id) else { return Ok(()) };
             let Some(state) = slot.state() else { return Ok(()) };
+            written.set(written.get() + 1);
             let idle = queue.as_ref().map_or(0, |queue| (time - queue.touched(id)).as_micros() as u64);
             chunk::write_kept(key, idle, state, into)
         };
-        let share = ((changed.len() + gone.len()) / 2).max(SHARE);
         gone.drain(..).try_for_each(|key| entries.remove(&key))?;
         let all = keys.capacity() as u32;
         if std::mem::take(is_mixed) {
@@ -151,7 +157,9 @@ impl<K: Key, S: Exchange> Table<K, S> {
         changed.clear();
         changed.shrink_to(4 * share);
         gone.shrink_to(4 * share);
-        *length = into.len() - begin;
+        if written.get() > 0 {
+            *entry_bytes = (into.len() - begin).div_ceil(written.get());
+        }
         Ok(Saved { since: *since.get_or_insert(time), keys: keys.len() as u64 })
     }
 

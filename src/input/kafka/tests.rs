@@ -83,6 +83,11 @@ impl Stream {
         self.source.batch(Time::from_millis(self.now)).unwrap().unwrap()
     }
 
+    /// The next batch that is not empty: on a busy machine brokers may answer later than a batch waits.
+    fn next_with_records(&mut self) -> InputBatch<KafkaRecord> {
+        std::iter::repeat_with(|| self.batch()).find(|batch| batch.records > 0).unwrap()
+    }
+
     /// Says that all batches up to the last one are done.
     fn completed(&mut self) {
         self.source.completed(Time::from_millis(self.now)).unwrap();

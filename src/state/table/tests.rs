@@ -178,6 +178,22 @@ fn a_batch_that_changes_nothing_writes_nothing_and_a_snapshot_goes_round() {
     }
 }
 
+/// After a batch with many changes the next chunk took as much room, whatever was in it.
+#[test]
+fn a_chunk_takes_the_room_that_it_needs() {
+    let mut table = table(None);
+    table.record();
+    let many: Vec<_> = (0..10_000).map(|key| (key, 1)).collect();
+    batch(&mut table, 1, &many);
+    let (_, bytes) = save(&mut table, 1, false);
+    batch(&mut table, 2, &[(1, 1)]);
+    assert!(save(&mut table, 2, true).1.capacity() * 100 < bytes.len());
+    // As before, and this time it is known how much that is.
+    batch(&mut table, 3, &many);
+    let (_, bytes) = save(&mut table, 3, false);
+    assert!((bytes.len()..2 * bytes.len()).contains(&bytes.capacity()));
+}
+
 #[test]
 fn states_that_come_out_the_same_are_not_written_again() {
     let mut table = table(None);
