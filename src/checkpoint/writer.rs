@@ -32,6 +32,10 @@ const ROLL_FACTOR: u64 = 4;
 /// The needless is looked for after so many batches, or an eighth of those that are known.
 const PRUNE_EVERY: usize = 16;
 
+/// So many batches are in a segment of the state log at most, however little they have to say: all of them are known, and
+/// looked at when a program starts, until the segment goes. In tests few.
+const MOST_IN_SEGMENT: usize = if cfg!(test) { 64 } else { 4096 };
+
 /// The thread `tidemill-checkpoint`: writes what it is told, all that waits at once.
 pub(super) struct Writer {
     settings: Checkpoint,
@@ -45,6 +49,8 @@ pub(super) struct Writer {
     log: Option<LogEnd>,
     /// The segment of the state log that is written, and how long it is.
     state: (FileId, u64),
+    /// How many batches are in it.
+    in_segment: usize,
     /// What of the state log has to be synced.
     dirty: BTreeSet<FileId>,
     /// The versions of the schemas that chunks are saved under.
@@ -104,6 +110,7 @@ impl Writer {
             ledger,
             log: None,
             state,
+            in_segment: 0,
             dirty: BTreeSet::new(),
             versions: BTreeMap::new(),
             heart: Heart::default(),
@@ -196,9 +203,11 @@ impl Writer {
     /// Puts the chunks of a batch at the end of the state log.
     fn add_group(&mut self, time: Time, chunks: Vec<StateChunk>, commit: &mut Commit) -> Result<Group> {
         let (mut segment, mut at) = self.state;
-        if at >= self.settings.state_segment_bytes {
+        if at >= self.settings.state_segment_bytes || self.in_segment >= MOST_IN_SEGMENT {
             (segment, at) = (FileId { number: segment.number + 1, ..segment }, 0);
+            self.in_segment = 0;
         }
+        self.in_segment += 1;
         let is_same = commit.state.last().is_some_and(|(file, _, _)| *file == segment);
         if !is_same {
             commit.state.push((segment, at, Vec::new()));
