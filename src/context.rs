@@ -112,7 +112,8 @@ impl StreamingContext {
         build: impl FnOnce(&StreamingContext) -> Result<()>,
     ) -> Result<StreamingContext> {
         if builder.config.checkpoint.is_none() {
-            let message = "get_or_create needs a checkpoint to get the context from: name its directory in                            `StreamingContextBuilder::checkpoint`";
+            let message = "get_or_create needs a checkpoint to get the context from: name its directory in \
+                           `StreamingContextBuilder::checkpoint`";
             return Err(Error::new(ErrorKind::Config, message));
         }
         let context = builder.build()?;

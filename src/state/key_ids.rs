@@ -153,13 +153,15 @@ impl<K: Key, T> KeyIds<K, T> {
 
     /// Takes the number from its key, which comes back with what belonged to it.
     pub(crate) fn remove(&mut self, id: u32) -> Option<(K, T)> {
-        let entry = self.entries[id as usize].take()?;
-        let half = half_hash(&entry.0);
+        let half = half_hash(&self.entries[id as usize].as_ref()?.0);
         let wanted = self.slot(half, id);
         let mut hole = self.home(half);
         while self.slots[hole] != wanted {
+            // The search would never end.
+            assert!(self.slots[hole] != EMPTY, "the hash of a {} is not what it was", std::any::type_name::<K>());
             hole = self.after(hole);
         }
+        let entry = self.entries[id as usize].take()?;
         // What comes after moves up, unless it is between its home and the hole: no search ends too early.
         let mut next = self.after(hole);
         while self.slots[next] != EMPTY {
@@ -272,6 +274,7 @@ const FEW: usize = if cfg!(test) { 4 } else { 1024 };
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::collections::BTreeMap;
     use std::hash::{Hash, Hasher};
 
@@ -356,6 +359,27 @@ mod tests {
             assert!(pairs.iter().zip(found).all(|((key, ()), id)| ids.key(id as usize) == Some(key)), "{count}");
             assert_eq!((ids.len() as u64, ids.capacity() as u64), (count, count));
         }
+    }
+
+    /// Of a type whose hash depends on something else.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    struct Fickle(u64);
+
+    thread_local!(static MOOD: Cell<u64> = const { Cell::new(0) });
+
+    impl Hash for Fickle {
+        fn hash<H: Hasher>(&self, state: &mut H) {
+            (self.0 + MOOD.get()).hash(state);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "Fickle is not what it was")]
+    fn a_key_that_is_not_found_again_is_an_error_and_no_search_without_end() {
+        let mut ids = KeyIds::<Fickle>::new();
+        (0..100).for_each(|key| _ = ids.intern(&Fickle(key)));
+        MOOD.set(1);
+        (0..100).for_each(|id| drop(ids.remove(id)));
     }
 
     proptest! {

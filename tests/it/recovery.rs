@@ -111,6 +111,16 @@ fn c_3_update_state_by_key() {
     check_cuts("C-3", &words("a|a|a|a|a|a|a|a|a|a"), 2, |pairs| pairs.update_state_by_key(update), &expected);
 }
 
+#[test]
+fn there_is_nothing_to_get_a_context_from_without_a_checkpoint() {
+    let error = StreamingContext::get_or_create(StreamingContext::builder("none"), |_| Ok(())).map(drop).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "get_or_create needs a checkpoint to get the context from: name its directory in \
+         `StreamingContextBuilder::checkpoint`"
+    );
+}
+
 /// A context over the numbers of `source` that sends the sums of windows of `window` seconds.
 fn window_sums(
     directory: &Path,
