@@ -379,7 +379,7 @@ mod tests {
         let mut ids = KeyIds::<Fickle>::new();
         (0..100).for_each(|key| _ = ids.intern(&Fickle(key)));
         MOOD.set(1);
-        (0..100).for_each(|id| drop(ids.remove(id)));
+        (0..100).for_each(|id| _ = ids.remove(id));
     }
 
     proptest! {
