@@ -144,6 +144,8 @@ impl<K: Key, S: Exchange> Table<K, S> {
             self.doubtful.push(id);
         }
         if self.saving.is_same(slot.state(), state.as_ref()) {
+            // What serde skips may differ, and is as it would be if nothing was saved.
+            slot.replace(state);
             self.journal.touch(id, slot);
         } else {
             self.journal.put(id, slot, state);

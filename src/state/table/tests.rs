@@ -209,6 +209,28 @@ fn states_that_come_out_the_same_are_not_written_again() {
     assert_eq!(all(&table)[&7].0, 2);
 }
 
+/// The new state was thrown away.
+#[test]
+fn what_is_not_saved_changes_all_the_same() {
+    #[derive(Clone, serde::Serialize, serde::Deserialize)]
+    struct Cached {
+        sum: u64,
+        #[serde(skip)]
+        calls: u32,
+    }
+    let mut table: Table<u64, Cached> = Table::new(None);
+    table.record();
+    for time in 1..=3 {
+        let id = table.intern(&7);
+        table.replace(id, |_, state| Some(Cached { sum: 5, calls: state.map_or(0, |state| state.calls) + 1 }));
+        table.commit(at(time));
+        let mut bytes = Vec::new();
+        table.save(at(time), false, &mut bytes).unwrap();
+        assert_eq!(bytes.len() > 1, time == 1);
+    }
+    assert!(table.iter().map(|(_, state)| (state.sum, state.calls)).eq([(5, 3)]));
+}
+
 #[test]
 fn the_bytes_of_a_chunk() {
     let mut table: Table<u64, String> = Table::new(Some(Duration::from_micros(1000)));
