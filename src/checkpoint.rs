@@ -11,6 +11,7 @@ mod inspection;
 mod journal;
 mod ledger;
 mod owner;
+mod patience;
 mod reader;
 mod settings;
 #[cfg(test)]

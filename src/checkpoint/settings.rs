@@ -112,8 +112,8 @@ impl Checkpoint {
         self
     }
 
-    /// Sets for how long writes that fail are tried again, a full disk say, before the context stops with an error. Until
-    /// then batches wait, and nothing is left out.
+    /// Sets for how long writes that fail are tried again, a full disk say, before the context stops with an error, and
+    /// looks whether the checkpoint is still its own as well. Until then batches wait, and nothing is left out.
     #[must_use]
     pub fn max_outage(mut self, outage: Duration) -> Self {
         self.max_outage = outage;

@@ -2,9 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, select, select_biased};
+use crossbeam_channel::{Receiver, Sender, select};
 
 use super::chunks::{CHUNK_HEAD, chunk_head};
 use super::entry::{Done, Entry, Group, Manifest};
@@ -12,16 +11,13 @@ use super::format::{FILE_HEAD, FileId, FileKind, put_frame, put_u64};
 use super::journal::{Backlog, Command, waiting_bytes};
 use super::ledger::{Ledger, MOST_BEHIND};
 use super::owner::{HEART_BEAT, Heart, Owner, files};
+use super::patience::Patience;
 use super::settings::{Checkpoint, SyncPolicy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::OperatorId;
 use crate::state::StateChunk;
 use crate::storage::Storage;
 use crate::time::{Clock, Time};
-
-/// What is tried again waits this long at first, twice as long each time, and no longer than the last.
-const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
-const LAST_BACK_OFF: Duration = Duration::from_secs(1);
 
 /// How many epochs are remembered for people who look.
 const REMEMBERED_EPOCHS: u64 = 16;
@@ -38,6 +34,7 @@ pub(super) struct Writer {
     storage: Arc<dyn Storage>,
     owner: Owner,
     clock: Clock,
+    patience: Patience,
     /// Closed when what cannot be written is not to be tried again.
     given_up: Receiver<Infallible>,
     backlog: Arc<Backlog>,
@@ -90,6 +87,7 @@ impl Writer {
         owner: Owner,
         ledger: Ledger,
         clock: &Clock,
+        patience: Patience,
         given_up: Receiver<Infallible>,
         backlog: Arc<Backlog>,
     ) -> Result<Self> {
@@ -99,6 +97,7 @@ impl Writer {
             storage: Arc::clone(&settings.storage),
             owner,
             clock: clock.clone(),
+            patience,
             given_up,
             backlog,
             ledger,
@@ -300,38 +299,8 @@ impl Writer {
     }
 
     /// Does something to the storage, again and again until it works or has failed for too long.
-    fn persist(&self, what: &str, mut act: impl FnMut(&dyn Storage) -> io::Result<()>) -> Result<()> {
-        let began = self.clock.now();
-        let mut back_off = FIRST_BACK_OFF;
-        loop {
-            let mut attempt = || match Owner::fenced(&*self.storage, self.owner.epoch)? {
-                Some(fenced) => Ok(Some(fenced)),
-                None => act(&*self.storage).map(|()| None),
-            };
-            let error = match attempt() {
-                Ok(None) => return Ok(()),
-                Ok(Some(fenced)) => return Err(fenced),
-                Err(error) => error,
-            };
-            let failed = self.clock.now() - began;
-            let mut is_over = failed >= self.settings.max_outage;
-            if !is_over {
-                tracing::warn!("checkpoint {}: {what} cannot be written, trying again: {error}", self.storage.place());
-                let wait = back_off.min(self.settings.max_outage - failed);
-                is_over = select_biased! {
-                    recv(self.given_up) -> _ => true,
-                    recv(self.clock.alarm(self.clock.now() + wait)) -> _ => false,
-                };
-                back_off = LAST_BACK_OFF.min(2 * back_off);
-            }
-            if is_over {
-                let message = format!(
-                    "{what} could not be written for {failed:?}: {error}; what was written before is whole: make room or \
-                     mend the storage, and start again"
-                );
-                return Err(Error::new(ErrorKind::Checkpoint, message).caused_by(error));
-            }
-        }
+    fn persist(&self, what: &str, act: impl FnMut(&dyn Storage) -> io::Result<()>) -> Result<()> {
+        self.patience.insist((what, "written"), &self.given_up, act)
     }
 
     /// Begins this epoch: writes what was found, and from here on the program's part.

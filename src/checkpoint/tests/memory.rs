@@ -21,6 +21,8 @@ struct Inner {
     held: Arc<Mutex<BTreeSet<String>>>,
     /// Whether there is no room: half of what is appended still fits.
     is_full: Mutex<bool>,
+    /// Whether nobody can say what files there are.
+    is_blind: Mutex<bool>,
     syncs: AtomicUsize,
     /// Told of an append, and then waited for.
     gate: Mutex<Option<(Sender<()>, Receiver<()>)>>,
@@ -55,6 +57,10 @@ impl Memory {
 
     pub(super) fn set_full(&self, is_full: bool) {
         *self.0.is_full.lock().unwrap() = is_full;
+    }
+
+    pub(super) fn set_blind(&self, is_blind: bool) {
+        *self.0.is_blind.lock().unwrap() = is_blind;
     }
 
     pub(super) fn syncs(&self) -> usize {
@@ -107,7 +113,12 @@ impl Storage for Memory {
     }
 
     fn exists(&self, name: &str) -> io::Result<bool> {
-        Ok(self.0.files.lock().unwrap().contains_key(name))
+        let is_blind = *self.0.is_blind.lock().unwrap();
+        if is_blind {
+            Err(io::ErrorKind::HostUnreachable.into())
+        } else {
+            Ok(self.0.files.lock().unwrap().contains_key(name))
+        }
     }
 
     fn read(&self, name: &str, range: Range<u64>) -> io::Result<Vec<u8>> {

@@ -66,13 +66,13 @@ fn a_standby_takes_over_from_one_whose_heart_stands_still_and_the_old_one_is_fen
     assert!(waited >= Time::ZERO + LEASE, "{waited}");
     assert_eq!(recovered.unwrap().done_up_to(), at(1));
 
-    let error = old.check_owner().unwrap_err().to_string();
+    let error = old.check_owner(&never()).unwrap_err().to_string();
     assert!(error.contains("fenced by process") && error.contains("epoch 2"), "{error}");
     let error = old.wait(&old.planned(&planned(2))).unwrap_err().to_string();
     assert!(error.contains("fenced by process"), "{error}");
     assert!(old.settled(at(1), Vec::new(), at(1), Box::new(|| ())).is_err());
 
-    new.check_owner().unwrap();
+    new.check_owner(&never()).unwrap();
     new.begin(&manifest()).unwrap();
     run(&new, 2, vec![chunk(0, 1, 1, "b")]);
 
@@ -114,7 +114,7 @@ fn a_heart_that_beats_is_left_alone() {
             }
         }
         assert!(!opening.is_finished());
-        journal.check_owner().unwrap();
+        journal.check_owner(&never()).unwrap();
         drop(journal);
         while !opening.is_finished() {
             hands.advance(Duration::from_millis(500));
@@ -147,10 +147,10 @@ fn of_two_standbys_one_wins() {
         }
         drop(first);
         let second = opens.recv().unwrap();
-        second.check_owner().unwrap();
+        second.check_owner(&never()).unwrap();
         assert!(opens.try_recv().is_err(), "two own it");
         drop(second);
-        opens.recv().unwrap().check_owner().unwrap();
+        opens.recv().unwrap().check_owner(&never()).unwrap();
     });
 }
 
