@@ -19,6 +19,9 @@ use crate::time::{Clock, Time};
 
 /// What the thread that writes is told.
 pub(super) enum Command {
+    Found {
+        ledger: Ledger,
+    },
     Forget {
         operator: OperatorId,
     },
@@ -71,18 +74,13 @@ struct Shared {
 pub(crate) struct Ticket(Arc<Mutex<Option<Receiver<()>>>>);
 
 impl Journal {
-    pub(super) fn start(
-        settings: &Checkpoint,
-        owner: Owner,
-        ledger: Ledger,
-        clock: &Clock,
-        on_error: &OnError,
-    ) -> Result<Self> {
+    /// From here on the heart of the owner beats.
+    pub(super) fn start(settings: &Checkpoint, owner: Owner, clock: &Clock, on_error: &OnError) -> Result<Self> {
         let (commands, inbox) = unbounded();
         let (keep_trying, given_up) = bounded(0);
         let backlog = Arc::new(Backlog::new(settings.max_waiting_bytes));
         let patience = Patience::new(settings, &owner, clock);
-        let mut writer = Writer::new(settings, owner, ledger, clock, patience.clone(), given_up, Arc::clone(&backlog))?;
+        let mut writer = Writer::new(settings, owner, clock, patience.clone(), given_up, Arc::clone(&backlog))?;
         let ended = Arc::clone(&backlog);
         let body = move || {
             let panicked =
@@ -101,6 +99,11 @@ impl Journal {
             keep_trying: Mutex::new(Some(keep_trying)),
             thread: Mutex::new(Some(thread)),
         })))
+    }
+
+    /// What is there already. It is said before all else.
+    pub(super) fn found(&self, ledger: Ledger) {
+        self.tell(Command::Found { ledger });
     }
 
     /// Writes the beginning: what is there already, and the program that goes on from it. Durable when it returns.

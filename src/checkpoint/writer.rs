@@ -85,7 +85,6 @@ impl Writer {
     pub(super) fn new(
         settings: &Checkpoint,
         owner: Owner,
-        ledger: Ledger,
         clock: &Clock,
         patience: Patience,
         given_up: Receiver<Infallible>,
@@ -100,7 +99,7 @@ impl Writer {
             patience,
             given_up,
             backlog,
-            ledger,
+            ledger: Ledger::default(),
             log: None,
             state,
             dirty: BTreeSet::new(),
@@ -171,6 +170,7 @@ impl Writer {
                 self.begin(manifest)?;
                 commit.replies.push(reply);
             }
+            Command::Found { ledger } => self.ledger = ledger,
             Command::Forget { operator } => self.ledger.forget(operator),
             Command::Planned { time, inputs, reply } => {
                 commit.entries.push(Entry::Planned { time, inputs });

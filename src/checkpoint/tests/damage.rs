@@ -57,7 +57,7 @@ fn check_with(settings: impl Fn(&Memory) -> Checkpoint, files: Files) -> Result<
 }
 
 /// What a run of so many batches leaves when it is killed.
-fn history(batches: i64) -> Files {
+pub(super) fn history(batches: i64) -> Files {
     let memory = Memory::default();
     let (journal, _) = open_with(&small(&memory)).unwrap();
     journal.begin(&manifest()).unwrap();

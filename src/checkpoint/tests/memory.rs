@@ -26,6 +26,8 @@ struct Inner {
     syncs: AtomicUsize,
     /// Told of an append, and then waited for.
     gate: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+    /// Told of a read of the state log, and then waited for.
+    read_gate: Mutex<Option<(Sender<()>, Receiver<()>)>>,
     /// The files after each write, with what was known to be done then.
     history: Mutex<Option<Vec<(Files, i64)>>>,
     known: AtomicI64,
@@ -72,6 +74,14 @@ impl Memory {
         let (reached, reaches) = bounded(1);
         let (open, opens) = bounded(1);
         *self.0.gate.lock().unwrap() = Some((reached, opens));
+        (reaches, open)
+    }
+
+    /// The next read of the state log tells the first channel and waits for the second.
+    pub(super) fn gate_reads(&self) -> (Receiver<()>, Sender<()>) {
+        let (reached, reaches) = bounded(1);
+        let (open, opens) = bounded(1);
+        *self.0.read_gate.lock().unwrap() = Some((reached, opens));
         (reaches, open)
     }
 
@@ -122,6 +132,13 @@ impl Storage for Memory {
     }
 
     fn read(&self, name: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
+        if name.starts_with("state") {
+            let gate = self.0.read_gate.lock().unwrap().take();
+            if let Some((reached, opens)) = gate {
+                reached.send(()).unwrap();
+                opens.recv().unwrap();
+            }
+        }
         let files = self.0.files.lock().unwrap();
         let bytes = files.get(name).ok_or(io::ErrorKind::NotFound)?;
         let end = range.end.min(bytes.len() as u64) as usize;

@@ -124,6 +124,51 @@ fn a_heart_that_beats_is_left_alone() {
     });
 }
 
+/// A standby would have taken over from an owner that reads for longer than a lease.
+#[test]
+fn the_heart_of_an_owner_beats_while_it_reads() {
+    let memory = Memory::of(damage::history(5));
+    let hands = ManualClock::new();
+    let (journal, recovered) = std::thread::scope(|scope| {
+        let (reaches, go_on) = memory.gate_reads();
+        let opening = scope.spawn(|| open_on(&damage::small(&memory), &hands).unwrap());
+        reaches.recv().unwrap();
+        let heart = || memory.files()[&FileId::alive(2).name()].clone();
+        for _ in 0..30 {
+            let before = heart();
+            hands.advance(Duration::from_secs(1));
+            while heart() == before {
+                std::thread::yield_now();
+            }
+        }
+        go_on.send(()).unwrap();
+        opening.join().unwrap()
+    });
+    assert_eq!(restored(&recovered.unwrap()), damage::state(5));
+    journal.begin(&manifest()).unwrap();
+    run(&journal, 6, damage::chunks(6));
+    drop(journal);
+    let (_, recovered) = open_with(&damage::small(&memory)).unwrap();
+    assert_eq!(restored(&recovered.unwrap()), damage::state(6));
+}
+
+/// It left a file more with each start that failed.
+#[test]
+fn starts_that_cannot_read_do_not_pile_up() {
+    let memory = Memory::of(damage::history(5));
+    memory.change(|files| {
+        let log = damage::of_kind(files, "batches").pop().unwrap();
+        files.get_mut(&log).unwrap()[40] ^= 1;
+    });
+    let before = memory.files();
+    for _ in 0..100 {
+        open_with(&damage::small(&memory)).unwrap_err();
+    }
+    let after = memory.files();
+    assert!(after.len() < before.len() + 40, "{:?}", after.keys());
+    assert!(before.iter().filter(|(name, _)| !name.starts_with("epoch")).all(|(name, bytes)| after[name] == *bytes));
+}
+
 #[test]
 fn of_two_standbys_one_wins() {
     let directory = TempDir::new().unwrap();
