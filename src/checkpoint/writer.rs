@@ -40,8 +40,7 @@ pub(super) struct Writer {
     backlog: Arc<Backlog>,
     ledger: Ledger,
     log: Option<LogEnd>,
-    /// The segment of the state log that is written, and how long it is.
-    state: (FileId, u64),
+    state: StateEnd,
     /// What of the state log has to be synced.
     dirty: BTreeSet<FileId>,
     /// The versions of the schemas that chunks are saved under.
@@ -51,6 +50,15 @@ pub(super) struct Writer {
     /// When what was written is to be synced, if something is to be.
     next_sync: Option<Time>,
     done_since_prune: usize,
+}
+
+/// The end of the state log.
+#[derive(Clone, Copy, Debug)]
+struct StateEnd {
+    segment: FileId,
+    length: u64,
+    /// How many batches have put something into the segment.
+    batches: usize,
 }
 
 /// The end of the batch log.
@@ -90,7 +98,7 @@ impl Writer {
         given_up: Receiver<Infallible>,
         backlog: Arc<Backlog>,
     ) -> Result<Self> {
-        let state = (FileId::state(owner.epoch, 0), 0);
+        let state = StateEnd { segment: FileId::state(owner.epoch, 0), length: 0, batches: 0 };
         let mut writer = Writer {
             settings: settings.clone(),
             storage: Arc::clone(&settings.storage),
@@ -194,9 +202,9 @@ impl Writer {
 
     /// Puts the chunks of a batch at the end of the state log.
     fn add_group(&mut self, time: Time, chunks: Vec<StateChunk>, commit: &mut Commit) -> Result<Group> {
-        let (mut segment, mut at) = self.state;
-        if at >= self.settings.state_segment_bytes {
-            (segment, at) = (FileId { number: segment.number + 1, ..segment }, 0);
+        let StateEnd { mut segment, length: mut at, mut batches } = self.state;
+        if at >= self.settings.state_segment_bytes || batches >= self.settings.state_segment_batches {
+            (segment, at, batches) = (FileId { number: segment.number + 1, ..segment }, 0, 0);
         }
         let is_same = commit.state.last().is_some_and(|(file, _, _)| *file == segment);
         if !is_same {
@@ -217,7 +225,7 @@ impl Writer {
             parts.extend([head, chunk.bytes]);
         }
         group.length = at - group.at;
-        self.state = (segment, at);
+        self.state = StateEnd { segment, length: at, batches: batches + 1 };
         self.ledger.note_chunks(segment, time, &infos);
         Ok(group)
     }
@@ -341,7 +349,7 @@ impl Writer {
             self.done_since_prune = 0;
             self.give_up_owed()?;
             let mut dead = self.ledger.prune(self.settings.generations);
-            dead.retain(|segment| *segment != self.state.0);
+            dead.retain(|segment| *segment != self.state.segment);
             if !dead.is_empty() {
                 // What is gone is never looked for: that it goes is on the disk before it does.
                 let kept = self.ledger.kept.map(Entry::Kept);

@@ -191,6 +191,30 @@ fn what_is_needless_goes_and_older_generations_stay() {
     assert!(seconds.iter().any(|second| (190..200).contains(second)), "{seconds:?}");
 }
 
+/// However little batches save: a start looks at as many of them, however many there were.
+#[test]
+fn segments_of_many_small_batches_end_too() {
+    let read_by_a_start = |state_segment_batches, batches| {
+        let memory = Memory::default();
+        let settings = Checkpoint { state_segment_batches, ..Checkpoint::on(memory.clone()).generations(0) };
+        let (journal, _) = open_with(&settings).unwrap();
+        journal.begin(&manifest()).unwrap();
+        (1..=batches).for_each(|second| run(&journal, second, chunks(second)));
+        journal.abandon();
+        check(memory.files()).unwrap();
+        let storage: Arc<dyn crate::storage::Storage> = Arc::new(memory);
+        let ledger = crate::checkpoint::reader::read(&storage, false).unwrap().unwrap().ledger();
+        ledger.done.values().filter(|done| done.group.is_some()).count()
+    };
+    assert_eq!(read_by_a_start(usize::MAX, 300), 300);
+    let [few, many] = [100, 1000].map(|batches| read_by_a_start(8, batches));
+    assert!(few < 50 && many < 50, "{few}, {many}");
+    // As it is by default.
+    let [one, two] =
+        [4096, 9000].map(|batches| read_by_a_start(Checkpoint::on(Memory::default()).state_segment_batches, batches));
+    assert!(one == 4096 && two < 9000 - 4096, "{one}, {two}");
+}
+
 #[test]
 fn a_newer_format_is_said_to_be_one() {
     let mut files = history(1);
