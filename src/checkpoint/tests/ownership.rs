@@ -124,6 +124,70 @@ fn a_heart_that_beats_is_left_alone() {
     });
 }
 
+#[test]
+fn flipped_bits_of_an_owner_that_lives_make_no_second_one() {
+    let memory = Memory::default();
+    let hands = ManualClock::new();
+    let (journal, _) = open_on(&Checkpoint::on(memory.clone()), &hands).unwrap();
+    journal.begin(&manifest()).unwrap();
+    let files = memory.files();
+    let of_owner = |(name, _): &(&String, usize)| ["epoch", "alive"].iter().any(|kind| name.starts_with(kind));
+    for (name, bit) in damage::bits(&files).filter(of_owner) {
+        memory.change(|files| damage::flip(files, name, bit));
+        let refused = open_with(&Checkpoint::on(memory.clone())).unwrap_err().to_string();
+        assert!(refused.contains("checkpoint memory: belongs to "), "{refused}");
+        let owners = Inspection::open(Checkpoint::on(memory.clone())).unwrap().owners();
+        if name.starts_with("epoch") {
+            assert!(refused.contains(&format!("(epoch 1: {name}")), "bit {bit}: {refused}");
+            assert!(owners.unwrap_err().to_string().contains(name), "bit {bit}");
+        } else {
+            assert_eq!(owners.unwrap().len(), 1);
+        }
+        journal.check_owner(&never()).unwrap();
+        memory.change(|files| damage::flip(files, name, bit));
+    }
+    assert_eq!(memory.files(), files);
+
+    // Nor for a standby, which finds every second heart damaged.
+    let standby = Checkpoint::on(memory.clone()).standby(LEASE);
+    let (stay, leave) = crossbeam_channel::bounded::<std::convert::Infallible>(0);
+    std::thread::scope(|scope| {
+        let (standby, clock) = (&standby, Clock::manual(&hands));
+        let opening = scope.spawn(move || open(standby, "clicks", &clock, &leave, &(Arc::new(|_| ()) as OnError)));
+        let (epoch, alive) = (FileId::epoch(1).name(), FileId::alive(1).name());
+        for bit in 0..40 {
+            if bit % 2 == 0 {
+                memory.change(|files| [&epoch, &alive].iter().for_each(|name| damage::flip(files, name, 9 * bit)));
+            }
+            let before = memory.files()[&alive].clone();
+            hands.advance(Duration::from_secs(1));
+            let next_look = hands.now() + Duration::from_millis(500);
+            while memory.files()[&alive] == before || !hands.alarms().contains(&next_look) {
+                assert!(!opening.is_finished());
+                std::thread::yield_now();
+            }
+        }
+        journal.check_owner(&never()).unwrap();
+        drop(stay);
+        assert!(opening.join().unwrap().unwrap_err().to_string().contains("stopped while it waited"));
+    });
+}
+
+#[test]
+fn flipped_bits_of_the_next_owner_fence_all_the_same() {
+    let memory = Memory::default();
+    let (old, _) = open_with(&Checkpoint::on(memory.clone())).unwrap();
+    old.begin(&manifest()).unwrap();
+    let (_new, _, _) = take_over(&Checkpoint::on(memory.clone()).standby(LEASE), |_| ());
+    let next = FileId::epoch(2).name();
+    for bit in 0..memory.files()[&next].len() * 8 {
+        memory.change(|files| damage::flip(files, &next, bit));
+        let error = old.check_owner(&never()).unwrap_err().to_string();
+        assert!(error.contains(&format!("fenced by epoch 2 ({next}")), "bit {bit}: {error}");
+        memory.change(|files| damage::flip(files, &next, bit));
+    }
+}
+
 /// A standby would have taken over from an owner that reads for longer than a lease.
 #[test]
 fn the_heart_of_an_owner_beats_while_it_reads() {
