@@ -1,4 +1,4 @@
-//! A checkpoint in a storage of the program, which cannot always say whose it is.
+//! A checkpoint in a storage of the program, which cannot always be asked.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use tidemill::{Checkpoint, Stop, Storage, StorageClaim};
+use tidemill::{Checkpoint, Event, Stop, Storage, StorageClaim};
 
 use crate::harness::{BySecond, Run, SECOND, next};
 
@@ -18,7 +18,15 @@ use crate::harness::{BySecond, Run, SECOND, next};
 struct Shelf {
     files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     is_blind: Arc<AtomicBool>,
+    /// It tells nobody anything.
+    is_gone: Arc<AtomicBool>,
     asked: Sender<()>,
+}
+
+impl Shelf {
+    fn new(asked: Sender<()>) -> Self {
+        Shelf { files: Arc::default(), is_blind: Arc::default(), is_gone: Arc::default(), asked }
+    }
 }
 
 impl Storage for Shelf {
@@ -31,6 +39,9 @@ impl Storage for Shelf {
     }
 
     fn exists(&self, name: &str) -> io::Result<bool> {
+        if self.is_gone.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let asks_job = thread::current().name().is_some_and(|name| name.starts_with("tidemill-jobs"));
         if asks_job && self.is_blind.load(Ordering::SeqCst) {
             let _ = self.asked.send(());
@@ -94,7 +105,8 @@ struct Blind {
 impl Blind {
     fn new() -> Self {
         let (send, asked) = unbounded();
-        let shelf = Shelf { files: Arc::default(), is_blind: Arc::new(AtomicBool::new(true)), asked: send };
+        let shelf = Shelf::new(send);
+        shelf.is_blind.store(true, Ordering::SeqCst);
         let run = Run::with(|builder| builder.checkpoint(Checkpoint::on(shelf.clone())));
         let runs = Arc::new(AtomicUsize::new(0));
         let blind = Blind { run, shelf, asked, ran: Arc::clone(&runs) };
@@ -112,6 +124,18 @@ impl Blind {
     fn ran(&self) -> usize {
         self.ran.load(Ordering::SeqCst)
     }
+}
+
+/// Lets time pass until a context has ended by itself, and says how.
+fn ends(run: &Run) -> String {
+    thread::scope(|scope| {
+        let ending = scope.spawn(|| run.ended().unwrap_err());
+        while !ending.is_finished() {
+            run.clock.advance(SECOND / 2);
+            thread::yield_now();
+        }
+        ending.join().unwrap().to_string()
+    })
 }
 
 #[test]
@@ -144,16 +168,37 @@ fn a_stop_ends_the_wait_for_a_storage_and_the_output_does_not_begin() {
 #[test]
 fn a_storage_that_never_says_whose_the_checkpoint_is_ends_the_context_and_the_output_does_not_begin() {
     let blind = Blind::new();
-    let error = thread::scope(|scope| {
-        let ending = scope.spawn(|| blind.run.ended().unwrap_err());
-        while !ending.is_finished() {
-            blind.run.clock.advance(SECOND / 2);
-            thread::yield_now();
-        }
-        ending.join().unwrap().to_string()
-    });
+    let error = ends(&blind.run);
     for part in ["checkpoint shelf: epoch-0000000002 could not be looked up for ", "timed out"] {
         assert!(error.contains(part), "{part} in {error}");
     }
     assert_eq!(blind.ran(), 0);
+}
+
+/// Those that write, that look before an output, and that wait for a batch to be saved find out at the same time.
+#[test]
+fn the_end_of_the_journal_is_told_once() {
+    for _ in 0..20 {
+        let shelf = Shelf::new(unbounded().0);
+        let run = Run::with(|builder| builder.checkpoint(Checkpoint::on(shelf.clone())));
+        let numbers = run.context.input(BySecond::new(1, |_| Some(vec![1])));
+        let output = shelf.clone();
+        numbers.foreach_batch(move |_, _| {
+            output.is_gone.store(true, Ordering::SeqCst);
+            Ok(())
+        });
+        numbers.foreach_batch(|_, _| panic!("nobody knows whose the checkpoint is"));
+        run.context.start().unwrap();
+        run.tick();
+        let error = ends(&run);
+        assert!(error.contains("checkpoint shelf: ") && error.contains("for "), "{error}");
+        assert_eq!(run.context.stop(Stop::Now).unwrap_err().to_string(), error);
+        let Run { context, events, .. } = run;
+        drop(context);
+        let told = events.try_iter().filter_map(|event| match event {
+            Event::Failed { error } => Some(error),
+            _ => None,
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [error]);
+    }
 }
