@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +27,10 @@ impl Shelf {
     fn new(asked: Sender<()>) -> Self {
         Shelf { files: Arc::default(), is_blind: Arc::default(), is_gone: Arc::default(), asked }
     }
+
+    fn files(&self) -> MutexGuard<'_, BTreeMap<String, Vec<u8>>> {
+        self.files.lock().expect("nobody has panicked")
+    }
 }
 
 impl Storage for Shelf {
@@ -35,7 +39,7 @@ impl Storage for Shelf {
     }
 
     fn list(&self) -> io::Result<Vec<(String, u64)>> {
-        Ok(self.files.lock().unwrap().iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64)).collect())
+        Ok(self.files().iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64)).collect())
     }
 
     fn exists(&self, name: &str) -> io::Result<bool> {
@@ -47,18 +51,18 @@ impl Storage for Shelf {
             let _ = self.asked.send(());
             return Err(io::ErrorKind::TimedOut.into());
         }
-        Ok(self.files.lock().unwrap().contains_key(name))
+        Ok(self.files().contains_key(name))
     }
 
     fn read(&self, name: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
-        let files = self.files.lock().unwrap();
+        let files = self.files();
         let bytes = files.get(name).ok_or(io::ErrorKind::NotFound)?;
         let end = range.end.min(bytes.len() as u64) as usize;
         Ok(bytes.get(range.start as usize..end).unwrap_or_default().to_vec())
     }
 
     fn claim(&self, name: &str, content: &[u8]) -> io::Result<Option<StorageClaim>> {
-        let mut files = self.files.lock().unwrap();
+        let mut files = self.files();
         if files.contains_key(name) {
             return Ok(None);
         }
@@ -71,7 +75,7 @@ impl Storage for Shelf {
     }
 
     fn append(&self, name: &str, at: u64, parts: &[&[u8]]) -> io::Result<()> {
-        let mut files = self.files.lock().unwrap();
+        let mut files = self.files();
         let file = files.entry(name.to_string()).or_default();
         file.truncate(at as usize);
         file.extend(parts.concat());
@@ -83,12 +87,12 @@ impl Storage for Shelf {
     }
 
     fn write_atomically(&self, name: &str, content: &[u8], _durable: bool) -> io::Result<()> {
-        self.files.lock().unwrap().insert(name.to_string(), content.to_vec());
+        self.files().insert(name.to_string(), content.to_vec());
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.files.lock().unwrap().remove(name);
+        self.files().remove(name);
         Ok(())
     }
 }
@@ -114,7 +118,7 @@ impl Blind {
             runs.fetch_add(1, Ordering::SeqCst);
             Ok(())
         });
-        blind.run.context.start().unwrap();
+        blind.run.context.start().expect("a new context starts");
         blind.run.tick();
         next(&blind.asked);
         assert_eq!(blind.ran(), 0);
@@ -129,12 +133,12 @@ impl Blind {
 /// Lets time pass until a context has ended by itself, and says how.
 fn ends(run: &Run) -> String {
     thread::scope(|scope| {
-        let ending = scope.spawn(|| run.ended().unwrap_err());
+        let ending = scope.spawn(|| run.ended().expect_err("nothing works"));
         while !ending.is_finished() {
             run.clock.advance(SECOND / 2);
             thread::yield_now();
         }
-        ending.join().unwrap().to_string()
+        ending.join().expect("it has ended").to_string()
     })
 }
 
