@@ -11,6 +11,7 @@ mod inspection;
 mod journal;
 mod ledger;
 mod owner;
+mod patience;
 mod reader;
 mod settings;
 #[cfg(test)]
@@ -35,7 +36,8 @@ pub use upgrade::Upgrade;
 pub(crate) use upgrade::{Comparison, Program, compare};
 
 /// Becomes the owner of a checkpoint, which takes until another process lets go of it if this one is a standby, and
-/// reads what is there. Nothing of it is changed before [`Journal::begin`]. Who waits stops waiting when `cancel` is closed.
+/// reads what is there, which may take long: the heart beats meanwhile. Nothing of what was written is changed before
+/// [`Journal::begin`]. Who waits stops waiting when `cancel` is closed.
 pub(crate) fn open(
     settings: &Checkpoint,
     app_name: &str,
@@ -46,12 +48,13 @@ pub(crate) fn open(
     let place = settings.storage.place();
     let opened = || {
         let owner = owner::Owner::acquire(settings, app_name, clock, cancel)?;
+        let journal = Journal::start(settings, owner, clock, on_error)?;
         let found = reader::read(&settings.storage, settings.start_from_last_good)?;
-        let (ledger, recovered) = match found {
-            Some(found) => (found.ledger(), Some(Recovered::new(found, Arc::clone(&settings.storage)))),
-            None => (ledger::Ledger::default(), None),
-        };
-        Ok((Journal::start(settings, owner, ledger, clock, on_error)?, recovered))
+        let recovered = found.map(|found| {
+            journal.found(found.ledger());
+            Recovered::new(found, Arc::clone(&settings.storage))
+        });
+        Ok((journal, recovered))
     };
     opened().map_err(|error: crate::error::Error| error.within(format!("checkpoint {place}")))
 }

@@ -5,19 +5,23 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::{Receiver, Sender, bounded, select_biased, unbounded};
 
 use super::entry::{LoggedBatch, LoggedInput, Manifest};
+use super::format::FileId;
 use super::ledger::Ledger;
 use super::owner::Owner;
+use super::patience::Patience;
 use super::settings::Checkpoint;
 use super::writer::Writer;
 use crate::error::{Error, ErrorKind, OnError, Result, guarded};
 use crate::event_loop::Thread;
 use crate::id::OperatorId;
 use crate::state::StateChunk;
-use crate::storage::Storage;
 use crate::time::{Clock, Time};
 
 /// What the thread that writes is told.
 pub(super) enum Command {
+    Found {
+        ledger: Ledger,
+    },
     Forget {
         operator: OperatorId,
     },
@@ -58,8 +62,7 @@ pub(crate) struct Journal(Arc<Shared>);
 struct Shared {
     commands: Sender<Command>,
     backlog: Arc<Backlog>,
-    storage: Arc<dyn Storage>,
-    epoch: u64,
+    patience: Patience,
     /// Dropped when what cannot be written is not to be tried again.
     keep_trying: Mutex<Option<Sender<Infallible>>>,
     /// After `commands`, whose end it waits for.
@@ -71,18 +74,13 @@ struct Shared {
 pub(crate) struct Ticket(Arc<Mutex<Option<Receiver<()>>>>);
 
 impl Journal {
-    pub(super) fn start(
-        settings: &Checkpoint,
-        owner: Owner,
-        ledger: Ledger,
-        clock: &Clock,
-        on_error: &OnError,
-    ) -> Result<Self> {
+    /// From here on the heart of the owner beats.
+    pub(super) fn start(settings: &Checkpoint, owner: Owner, clock: &Clock, on_error: &OnError) -> Result<Self> {
         let (commands, inbox) = unbounded();
         let (keep_trying, given_up) = bounded(0);
         let backlog = Arc::new(Backlog::new(settings.max_waiting_bytes));
-        let epoch = owner.epoch;
-        let mut writer = Writer::new(settings, owner, ledger, clock, given_up, Arc::clone(&backlog))?;
+        let patience = Patience::new(settings, &owner, clock);
+        let mut writer = Writer::new(settings, owner, clock, patience.clone(), given_up, Arc::clone(&backlog))?;
         let ended = Arc::clone(&backlog);
         let body = move || {
             let panicked =
@@ -97,11 +95,15 @@ impl Journal {
         Ok(Journal(Arc::new(Shared {
             commands,
             backlog,
-            storage: Arc::clone(&settings.storage),
-            epoch,
+            patience,
             keep_trying: Mutex::new(Some(keep_trying)),
             thread: Mutex::new(Some(thread)),
         })))
+    }
+
+    /// What is there already. It is said before all else.
+    pub(super) fn found(&self, ledger: Ledger) {
+        self.tell(Command::Found { ledger });
     }
 
     /// Writes the beginning: what is there already, and the program that goes on from it. Durable when it returns.
@@ -153,14 +155,15 @@ impl Journal {
         Ok(())
     }
 
-    /// An error if somebody else has taken the checkpoint over, or it could not be written. Two looks at the storage.
-    pub(crate) fn check_owner(&self) -> Result<()> {
+    /// An error if somebody else has taken the checkpoint over, or it could not be written. Two looks at the storage. If
+    /// they fail they are made again for as long as writes are, or until `cancel` is closed: then it is an error too, since
+    /// nobody knows.
+    pub(crate) fn check_owner(&self, cancel: &Receiver<Infallible>) -> Result<()> {
         self.0.backlog.check()?;
-        let fenced = Owner::fenced(&*self.0.storage, self.0.epoch).map_err(|error| {
-            let message = format!("checkpoint {}: cannot be read: {error}", self.0.storage.place());
-            Error::new(ErrorKind::Checkpoint, message).caused_by(error)
-        })?;
-        fenced.map_or(Ok(()), Err)
+        let Patience { storage, epoch, .. } = &self.0.patience;
+        let next = FileId::epoch(epoch + 1).name();
+        let looked = self.0.patience.insist((&next, "looked up"), cancel, |_| Ok(()));
+        looked.map_err(|error| error.within(format!("checkpoint {}", storage.place())))
     }
 
     /// Has everything on the disk that was told, whatever the [`SyncPolicy`](super::SyncPolicy), and gives the checkpoint
@@ -178,7 +181,8 @@ impl Journal {
                 if let Some(thread) = lock(&self.0.thread).take() {
                     thread.leave();
                 }
-                let message = format!("checkpoint {}: not all of it could be written in time", self.0.storage.place());
+                let place = self.0.patience.storage.place();
+                let message = format!("checkpoint {place}: not all of it could be written in time");
                 Err(Error::new(ErrorKind::Timeout, message))
             }
         }
@@ -212,7 +216,7 @@ impl Journal {
 
 impl fmt::Debug for Journal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Journal").field("epoch", &self.0.epoch).finish_non_exhaustive()
+        f.debug_struct("Journal").field("epoch", &self.0.patience.epoch).finish_non_exhaustive()
     }
 }
 

@@ -141,7 +141,8 @@ impl Owner {
             return Ok(None);
         }
         let newest = newest_epoch(storage).ok().flatten().unwrap_or(epoch);
-        let who = Ownership::read(storage, newest).map_or_else(|_| format!("epoch {newest}"), |who| who.to_string());
+        let who =
+            Ownership::read(storage, newest).map_or_else(|e| format!("epoch {newest} ({e})"), |who| who.to_string());
         let message = format!(
             "fenced by {who}, which has taken over from epoch {epoch}: this process has to end, and the other one goes on \
              from what is in the checkpoint"
@@ -184,7 +185,7 @@ impl Watched {
 
 fn refused(storage: &dyn Storage, epoch: u64) -> Error {
     let who = Ownership::read(storage, epoch)
-        .map_or_else(|_| format!("another process (epoch {epoch})"), |who| who.to_string());
+        .map_or_else(|error| format!("another process (epoch {epoch}: {error})"), |who| who.to_string());
     let message = format!(
         "belongs to {who}, which still runs: stop it first, or let this process wait for it with `Checkpoint::standby`"
     );

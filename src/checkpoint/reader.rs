@@ -260,7 +260,7 @@ fn and_again(good: Option<Time>) -> String {
 
 /// Reads the newest batch log.
 fn read_ledger(storage: &dyn Storage, consent: bool, said: &mut Said) -> Result<Option<Ledger>> {
-    let logs = logs(storage)?;
+    let logs = logs(storage, said)?;
     let mut first_error = None;
     for log in logs {
         match read_log(storage, log, consent, said) {
@@ -278,15 +278,21 @@ fn read_ledger(storage: &dyn Storage, consent: bool, said: &mut Said) -> Result<
 }
 
 /// The segments of batch logs, newest first. The first is what counts; it may be missing.
-fn logs(storage: &dyn Storage) -> Result<Vec<FileId>> {
+fn logs(storage: &dyn Storage, said: &mut Said) -> Result<Vec<FileId>> {
     let files = files(storage)?;
     let of = |kind| files.iter().map(|(file, _)| *file).filter(move |file| file.kind == kind);
     let mut logs: BTreeSet<FileId> = of(FileKind::Batches).collect();
     for alive in of(FileKind::Alive) {
-        // A heart that cannot be read tells nothing: then the names have to do.
-        if let Ok(Heart { segment: Some(segment), .. }) = Heart::read(storage, alive.epoch) {
-            if !logs.iter().any(|log| (log.epoch, log.number) >= (alive.epoch, segment)) {
-                logs.insert(FileId::batches(alive.epoch, segment));
+        match Heart::read(storage, alive.epoch) {
+            Ok(Heart { segment: Some(segment), .. }) => {
+                if !logs.iter().any(|log| (log.epoch, log.number) >= (alive.epoch, segment)) {
+                    logs.insert(FileId::batches(alive.epoch, segment));
+                }
+            }
+            Ok(Heart { segment: None, .. }) => {}
+            // After a power cut too: a beat is not synced.
+            Err(error) => {
+                said.notes.push(format!("{error}; which log of batches is the newest, the names have to tell"))
             }
         }
     }

@@ -12,6 +12,9 @@ const MAX_OUTAGE: Duration = Duration::from_secs(30);
 /// How large a segment of the state log grows.
 const STATE_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
+/// How many batches save something to a segment of the state log: a start looks for the chunks of each that there is.
+const STATE_SEGMENT_BATCHES: usize = 4096;
+
 /// How large a segment of the batch log grows, if what it has to hold anyway is not larger.
 const BATCH_SEGMENT_BYTES: u64 = 1024 * 1024;
 
@@ -40,6 +43,7 @@ pub struct Checkpoint {
     pub(super) start_from_last_good: bool,
     pub(super) upgrade: Upgrade,
     pub(super) state_segment_bytes: u64,
+    pub(super) state_segment_batches: usize,
     pub(super) batch_segment_bytes: u64,
     pub(super) max_waiting_bytes: usize,
 }
@@ -79,6 +83,7 @@ impl Checkpoint {
             start_from_last_good: false,
             upgrade: Upgrade::new(),
             state_segment_bytes: STATE_SEGMENT_BYTES,
+            state_segment_batches: STATE_SEGMENT_BATCHES,
             batch_segment_bytes: BATCH_SEGMENT_BYTES,
             max_waiting_bytes: MAX_WAITING_BYTES,
         }
@@ -112,8 +117,8 @@ impl Checkpoint {
         self
     }
 
-    /// Sets for how long writes that fail are tried again, a full disk say, before the context stops with an error. Until
-    /// then batches wait, and nothing is left out.
+    /// Sets for how long writes that fail are tried again, a full disk say, before the context stops with an error, and
+    /// looks whether the checkpoint is still its own as well. Until then batches wait, and nothing is left out.
     #[must_use]
     pub fn max_outage(mut self, outage: Duration) -> Self {
         self.max_outage = outage;

@@ -171,21 +171,3 @@ fn the_last_plan_is_kept_though_nobody_needs_it() {
     assert_eq!(recovered.done_up_to(), at(40));
     assert_eq!(recovered.batches(), [LoggedBatch { done: true, ..planned(40) }]);
 }
-
-/// All batches of a segment were known until it was full: of a program that changes little, days and days of them.
-#[test]
-fn a_program_that_saves_little_does_not_keep_all_of_it() {
-    let memory = memory::Memory::default();
-    let (journal, _) = open_with(&Checkpoint::on(memory.clone())).unwrap();
-    journal.begin(&manifest()).unwrap();
-    for second in 1..=2000 {
-        run(&journal, second, vec![chunk(0, 1, second, "all that there is")]);
-    }
-    drop(journal);
-    let saved: usize =
-        memory.files().iter().filter(|(name, _)| name.starts_with("state-")).map(|(_, file)| file.len()).sum();
-    // Of 94 bytes each.
-    assert!(saved < 200 * 94, "{saved}");
-    let (_, recovered) = open_with(&Checkpoint::on(memory)).unwrap();
-    assert_eq!(restored(&recovered.unwrap()), [(2000, 0, "all that there is".to_string())]);
-}

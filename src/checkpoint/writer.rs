@@ -2,9 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, select, select_biased};
+use crossbeam_channel::{Receiver, Sender, select};
 
 use super::chunks::{CHUNK_HEAD, chunk_head};
 use super::entry::{Done, Entry, Group, Manifest};
@@ -12,16 +11,13 @@ use super::format::{FILE_HEAD, FileId, FileKind, put_frame, put_u64};
 use super::journal::{Backlog, Command, waiting_bytes};
 use super::ledger::{Ledger, MOST_BEHIND};
 use super::owner::{HEART_BEAT, Heart, Owner, files};
+use super::patience::Patience;
 use super::settings::{Checkpoint, SyncPolicy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::OperatorId;
 use crate::state::StateChunk;
 use crate::storage::Storage;
 use crate::time::{Clock, Time};
-
-/// What is tried again waits this long at first, twice as long each time, and no longer than the last.
-const FIRST_BACK_OFF: Duration = Duration::from_millis(10);
-const LAST_BACK_OFF: Duration = Duration::from_secs(1);
 
 /// How many epochs are remembered for people who look.
 const REMEMBERED_EPOCHS: u64 = 16;
@@ -32,25 +28,19 @@ const ROLL_FACTOR: u64 = 4;
 /// The needless is looked for after so many batches, or an eighth of those that are known.
 const PRUNE_EVERY: usize = 16;
 
-/// So many batches are in a segment of the state log at most, however little they have to say: all of them are known, and
-/// looked at when a program starts, until the segment goes. In tests few.
-const MOST_IN_SEGMENT: usize = if cfg!(test) { 64 } else { 4096 };
-
 /// The thread `tidemill-checkpoint`: writes what it is told, all that waits at once.
 pub(super) struct Writer {
     settings: Checkpoint,
     storage: Arc<dyn Storage>,
     owner: Owner,
     clock: Clock,
+    patience: Patience,
     /// Closed when what cannot be written is not to be tried again.
     given_up: Receiver<Infallible>,
     backlog: Arc<Backlog>,
     ledger: Ledger,
     log: Option<LogEnd>,
-    /// The segment of the state log that is written, and how long it is.
-    state: (FileId, u64),
-    /// How many batches are in it.
-    in_segment: usize,
+    state: StateEnd,
     /// What of the state log has to be synced.
     dirty: BTreeSet<FileId>,
     /// The versions of the schemas that chunks are saved under.
@@ -60,6 +50,15 @@ pub(super) struct Writer {
     /// When what was written is to be synced, if something is to be.
     next_sync: Option<Time>,
     done_since_prune: usize,
+}
+
+/// The end of the state log.
+#[derive(Clone, Copy, Debug)]
+struct StateEnd {
+    segment: FileId,
+    length: u64,
+    /// How many batches have put something into the segment.
+    batches: usize,
 }
 
 /// The end of the batch log.
@@ -94,23 +93,23 @@ impl Writer {
     pub(super) fn new(
         settings: &Checkpoint,
         owner: Owner,
-        ledger: Ledger,
         clock: &Clock,
+        patience: Patience,
         given_up: Receiver<Infallible>,
         backlog: Arc<Backlog>,
     ) -> Result<Self> {
-        let state = (FileId::state(owner.epoch, 0), 0);
+        let state = StateEnd { segment: FileId::state(owner.epoch, 0), length: 0, batches: 0 };
         let mut writer = Writer {
             settings: settings.clone(),
             storage: Arc::clone(&settings.storage),
             owner,
             clock: clock.clone(),
+            patience,
             given_up,
             backlog,
-            ledger,
+            ledger: Ledger::default(),
             log: None,
             state,
-            in_segment: 0,
             dirty: BTreeSet::new(),
             versions: BTreeMap::new(),
             heart: Heart::default(),
@@ -179,6 +178,7 @@ impl Writer {
                 self.begin(manifest)?;
                 commit.replies.push(reply);
             }
+            Command::Found { ledger } => self.ledger = ledger,
             Command::Forget { operator } => self.ledger.forget(operator),
             Command::Planned { time, inputs, reply } => {
                 commit.entries.push(Entry::Planned { time, inputs });
@@ -202,12 +202,10 @@ impl Writer {
 
     /// Puts the chunks of a batch at the end of the state log.
     fn add_group(&mut self, time: Time, chunks: Vec<StateChunk>, commit: &mut Commit) -> Result<Group> {
-        let (mut segment, mut at) = self.state;
-        if at >= self.settings.state_segment_bytes || self.in_segment >= MOST_IN_SEGMENT {
-            (segment, at) = (FileId { number: segment.number + 1, ..segment }, 0);
-            self.in_segment = 0;
+        let StateEnd { mut segment, length: mut at, mut batches } = self.state;
+        if at >= self.settings.state_segment_bytes || batches >= self.settings.state_segment_batches {
+            (segment, at, batches) = (FileId { number: segment.number + 1, ..segment }, 0, 0);
         }
-        self.in_segment += 1;
         let is_same = commit.state.last().is_some_and(|(file, _, _)| *file == segment);
         if !is_same {
             commit.state.push((segment, at, Vec::new()));
@@ -227,7 +225,7 @@ impl Writer {
             parts.extend([head, chunk.bytes]);
         }
         group.length = at - group.at;
-        self.state = (segment, at);
+        self.state = StateEnd { segment, length: at, batches: batches + 1 };
         self.ledger.note_chunks(segment, time, &infos);
         Ok(group)
     }
@@ -309,38 +307,8 @@ impl Writer {
     }
 
     /// Does something to the storage, again and again until it works or has failed for too long.
-    fn persist(&self, what: &str, mut act: impl FnMut(&dyn Storage) -> io::Result<()>) -> Result<()> {
-        let began = self.clock.now();
-        let mut back_off = FIRST_BACK_OFF;
-        loop {
-            let mut attempt = || match Owner::fenced(&*self.storage, self.owner.epoch)? {
-                Some(fenced) => Ok(Some(fenced)),
-                None => act(&*self.storage).map(|()| None),
-            };
-            let error = match attempt() {
-                Ok(None) => return Ok(()),
-                Ok(Some(fenced)) => return Err(fenced),
-                Err(error) => error,
-            };
-            let failed = self.clock.now() - began;
-            let mut is_over = failed >= self.settings.max_outage;
-            if !is_over {
-                tracing::warn!("checkpoint {}: {what} cannot be written, trying again: {error}", self.storage.place());
-                let wait = back_off.min(self.settings.max_outage - failed);
-                is_over = select_biased! {
-                    recv(self.given_up) -> _ => true,
-                    recv(self.clock.alarm(self.clock.now() + wait)) -> _ => false,
-                };
-                back_off = LAST_BACK_OFF.min(2 * back_off);
-            }
-            if is_over {
-                let message = format!(
-                    "{what} could not be written for {failed:?}: {error}; what was written before is whole: make room or \
-                     mend the storage, and start again"
-                );
-                return Err(Error::new(ErrorKind::Checkpoint, message).caused_by(error));
-            }
-        }
+    fn persist(&self, what: &str, act: impl FnMut(&dyn Storage) -> io::Result<()>) -> Result<()> {
+        self.patience.insist((what, "written"), &self.given_up, act)
     }
 
     /// Begins this epoch: writes what was found, and from here on the program's part.
@@ -381,7 +349,7 @@ impl Writer {
             self.done_since_prune = 0;
             self.give_up_owed()?;
             let mut dead = self.ledger.prune(self.settings.generations);
-            dead.retain(|segment| *segment != self.state.0);
+            dead.retain(|segment| *segment != self.state.segment);
             if !dead.is_empty() {
                 // What is gone is never looked for: that it goes is on the disk before it does.
                 let kept = self.ledger.kept.map(Entry::Kept);

@@ -321,7 +321,12 @@ impl Generator {
         if let Some(completed) = self.batches.take_completed() {
             if let Some(journal) = &self.books.journal {
                 // A process that was stalled, and has been replaced, must not move the place of an input back.
-                journal.check_owner()?;
+                let what = "looking whether the checkpoint is still ours";
+                match self.status.busy_with(what, || journal.check_owner(self.status.drops_jobs())) {
+                    // A look that a stop has ended says nothing. Where the input goes on is in the checkpoint too.
+                    Err(_) if self.status.drops_queued_jobs() => return Ok(()),
+                    owned => owned?,
+                }
             }
             let what = format!("telling the inputs that batch {completed} is done");
             let told = self.status.busy_with(what, || self.graph.completed(completed));

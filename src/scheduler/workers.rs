@@ -106,10 +106,14 @@ impl Worker {
             return Err(JobOutcome::Dropped(None));
         }
         let Some(journal) = &self.journal else { return Ok(()) };
-        let planned = ticket.map_or(Ok(()), |ticket| journal.wait(ticket));
-        planned.and_then(|()| journal.check_owner()).map_err(JobOutcome::Failed)?;
-        // The wait may have been long.
-        if self.with.status.drops_queued_jobs() { Err(JobOutcome::Dropped(None)) } else { Ok(()) }
+        ticket.map_or(Ok(()), |ticket| journal.wait(ticket)).map_err(JobOutcome::Failed)?;
+        let owned = journal.check_owner(self.with.status.drops_jobs());
+        // The wait may have been long, and a look that a stop has ended says nothing.
+        if self.with.status.drops_queued_jobs() {
+            Err(JobOutcome::Dropped(None))
+        } else {
+            owned.map_err(JobOutcome::Failed)
+        }
     }
 
     /// At once: until the generator has heard of it, this thread would have begun the next part.

@@ -41,6 +41,7 @@ mod shapes;
 mod spark_names;
 #[cfg(test)]
 mod state;
+mod storage;
 #[cfg(test)]
 mod upgrades;
 #[cfg(test)]

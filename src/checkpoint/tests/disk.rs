@@ -30,7 +30,7 @@ fn child() {
         });
         if settled.is_err() || saved.recv().is_err() {
             println!("\ndone {}", second - 1);
-            return println!("failed: {}", journal.check_owner().unwrap_err());
+            return println!("failed: {}", journal.check_owner(&never()).unwrap_err());
         }
     }
 }

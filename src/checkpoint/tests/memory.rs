@@ -21,9 +21,13 @@ struct Inner {
     held: Arc<Mutex<BTreeSet<String>>>,
     /// Whether there is no room: half of what is appended still fits.
     is_full: Mutex<bool>,
+    /// Whether nobody can say what files there are.
+    is_blind: Mutex<bool>,
     syncs: AtomicUsize,
     /// Told of an append, and then waited for.
     gate: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+    /// Told of a read of the state log, and then waited for.
+    read_gate: Mutex<Option<(Sender<()>, Receiver<()>)>>,
     /// The files after each write, with what was known to be done then.
     history: Mutex<Option<Vec<(Files, i64)>>>,
     known: AtomicI64,
@@ -57,6 +61,10 @@ impl Memory {
         *self.0.is_full.lock().unwrap() = is_full;
     }
 
+    pub(super) fn set_blind(&self, is_blind: bool) {
+        *self.0.is_blind.lock().unwrap() = is_blind;
+    }
+
     pub(super) fn syncs(&self) -> usize {
         self.0.syncs.load(Ordering::SeqCst)
     }
@@ -66,6 +74,14 @@ impl Memory {
         let (reached, reaches) = bounded(1);
         let (open, opens) = bounded(1);
         *self.0.gate.lock().unwrap() = Some((reached, opens));
+        (reaches, open)
+    }
+
+    /// The next read of the state log tells the first channel and waits for the second.
+    pub(super) fn gate_reads(&self) -> (Receiver<()>, Sender<()>) {
+        let (reached, reaches) = bounded(1);
+        let (open, opens) = bounded(1);
+        *self.0.read_gate.lock().unwrap() = Some((reached, opens));
         (reaches, open)
     }
 
@@ -107,10 +123,22 @@ impl Storage for Memory {
     }
 
     fn exists(&self, name: &str) -> io::Result<bool> {
-        Ok(self.0.files.lock().unwrap().contains_key(name))
+        let is_blind = *self.0.is_blind.lock().unwrap();
+        if is_blind {
+            Err(io::ErrorKind::HostUnreachable.into())
+        } else {
+            Ok(self.0.files.lock().unwrap().contains_key(name))
+        }
     }
 
     fn read(&self, name: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
+        if name.starts_with("state") {
+            let gate = self.0.read_gate.lock().unwrap().take();
+            if let Some((reached, opens)) = gate {
+                reached.send(()).unwrap();
+                opens.recv().unwrap();
+            }
+        }
         let files = self.0.files.lock().unwrap();
         let bytes = files.get(name).ok_or(io::ErrorKind::NotFound)?;
         let end = range.end.min(bytes.len() as u64) as usize;

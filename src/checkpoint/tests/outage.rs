@@ -53,7 +53,7 @@ fn a_disk_that_stays_full_is_an_error_and_all_is_there_after_a_restart() {
         assert!(error.contains(part), "{part} in {error}");
     }
     assert_eq!(errors.recv().unwrap().to_string(), error);
-    assert_eq!(journal.check_owner().unwrap_err().to_string(), error);
+    assert_eq!(journal.check_owner(&never()).unwrap_err().to_string(), error);
     assert!(journal.settled(at(2), Vec::new(), at(2), Box::new(|| ())).is_err());
     assert!(open_with(&Checkpoint::on(memory.clone())).unwrap_err().to_string().contains("cannot be written to"));
     memory.set_full(false);
@@ -65,6 +65,58 @@ fn a_disk_that_stays_full_is_an_error_and_all_is_there_after_a_restart() {
     run(&journal, 2, vec![chunk(0, 1, 1, "b")]);
     drop(journal);
     assert_eq!(open_with(&Checkpoint::on(memory)).unwrap().1.unwrap().done_up_to(), at(2));
+}
+
+/// It ended the context the first time that the storage could not be asked.
+#[test]
+fn a_look_that_fails_is_made_again_for_as_long_as_a_write() {
+    let memory = Memory::default();
+    let (journal, hands, _) = begun(&memory);
+    let look = |until: &dyn Fn(Time) -> bool| {
+        memory.set_blind(true);
+        let began = hands.now();
+        std::thread::scope(|scope| {
+            let looking = scope.spawn(|| journal.check_owner(&never()));
+            while hands.alarms().first() != Some(&(began + Duration::from_millis(10))) {
+                assert!(!looking.is_finished(), "it did not wait");
+                std::thread::yield_now();
+            }
+            while !looking.is_finished() {
+                memory.set_blind(until(hands.now()));
+                hands.advance(Duration::from_millis(10));
+                std::thread::yield_now();
+            }
+            (looking.join().unwrap(), hands.now() - began)
+        })
+    };
+    look(&|_| false).0.unwrap();
+
+    let (outcome, waited) = look(&|_| true);
+    assert!(waited >= Duration::from_secs(30), "{waited:?}");
+    let error = outcome.unwrap_err().to_string();
+    let reason = std::io::Error::from(std::io::ErrorKind::HostUnreachable).to_string();
+    for part in ["checkpoint memory: ", "epoch-0000000002 could not be looked up for ", &reason, "mend the storage"] {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+    memory.set_blind(false);
+    journal.check_owner(&never()).unwrap();
+}
+
+#[test]
+fn a_look_that_fails_ends_with_the_context() {
+    let memory = Memory::default();
+    let (journal, hands, _) = begun(&memory);
+    memory.set_blind(true);
+    let (runs, stopped) = crossbeam_channel::bounded::<std::convert::Infallible>(0);
+    std::thread::scope(|scope| {
+        let looking = scope.spawn(|| journal.check_owner(&stopped));
+        while hands.alarms().first() != Some(&Time::from_millis(10)) {
+            std::thread::yield_now();
+        }
+        drop(runs);
+        // Its clock stands still. Whose it is nobody knows, and so it is not ours.
+        looking.join().unwrap().unwrap_err();
+    });
 }
 
 #[test]

@@ -66,13 +66,13 @@ fn a_standby_takes_over_from_one_whose_heart_stands_still_and_the_old_one_is_fen
     assert!(waited >= Time::ZERO + LEASE, "{waited}");
     assert_eq!(recovered.unwrap().done_up_to(), at(1));
 
-    let error = old.check_owner().unwrap_err().to_string();
+    let error = old.check_owner(&never()).unwrap_err().to_string();
     assert!(error.contains("fenced by process") && error.contains("epoch 2"), "{error}");
     let error = old.wait(&old.planned(&planned(2))).unwrap_err().to_string();
     assert!(error.contains("fenced by process"), "{error}");
     assert!(old.settled(at(1), Vec::new(), at(1), Box::new(|| ())).is_err());
 
-    new.check_owner().unwrap();
+    new.check_owner(&never()).unwrap();
     new.begin(&manifest()).unwrap();
     run(&new, 2, vec![chunk(0, 1, 1, "b")]);
 
@@ -114,7 +114,7 @@ fn a_heart_that_beats_is_left_alone() {
             }
         }
         assert!(!opening.is_finished());
-        journal.check_owner().unwrap();
+        journal.check_owner(&never()).unwrap();
         drop(journal);
         while !opening.is_finished() {
             hands.advance(Duration::from_millis(500));
@@ -122,6 +122,115 @@ fn a_heart_that_beats_is_left_alone() {
         }
         assert!(opening.join().unwrap().is_ok());
     });
+}
+
+#[test]
+fn flipped_bits_of_an_owner_that_lives_make_no_second_one() {
+    let memory = Memory::default();
+    let hands = ManualClock::new();
+    let (journal, _) = open_on(&Checkpoint::on(memory.clone()), &hands).unwrap();
+    journal.begin(&manifest()).unwrap();
+    let files = memory.files();
+    let of_owner = |(name, _): &(&String, usize)| ["epoch", "alive"].iter().any(|kind| name.starts_with(kind));
+    for (name, bit) in damage::bits(&files).filter(of_owner) {
+        memory.change(|files| damage::flip(files, name, bit));
+        let refused = open_with(&Checkpoint::on(memory.clone())).unwrap_err().to_string();
+        assert!(refused.contains("checkpoint memory: belongs to "), "{refused}");
+        let owners = Inspection::open(Checkpoint::on(memory.clone())).unwrap().owners();
+        if name.starts_with("epoch") {
+            assert!(refused.contains(&format!("(epoch 1: {name}")), "bit {bit}: {refused}");
+            assert!(owners.unwrap_err().to_string().contains(name), "bit {bit}");
+        } else {
+            assert_eq!(owners.unwrap().len(), 1);
+        }
+        journal.check_owner(&never()).unwrap();
+        memory.change(|files| damage::flip(files, name, bit));
+    }
+    assert_eq!(memory.files(), files);
+
+    // Nor for a standby, which finds every second heart damaged.
+    let standby = Checkpoint::on(memory.clone()).standby(LEASE);
+    let (stay, leave) = crossbeam_channel::bounded::<std::convert::Infallible>(0);
+    std::thread::scope(|scope| {
+        let (standby, clock) = (&standby, Clock::manual(&hands));
+        let opening = scope.spawn(move || open(standby, "clicks", &clock, &leave, &(Arc::new(|_| ()) as OnError)));
+        let (epoch, alive) = (FileId::epoch(1).name(), FileId::alive(1).name());
+        for bit in 0..40 {
+            if bit % 2 == 0 {
+                memory.change(|files| [&epoch, &alive].iter().for_each(|name| damage::flip(files, name, 9 * bit)));
+            }
+            let before = memory.files()[&alive].clone();
+            hands.advance(Duration::from_secs(1));
+            let next_look = hands.now() + Duration::from_millis(500);
+            while memory.files()[&alive] == before || !hands.alarms().contains(&next_look) {
+                assert!(!opening.is_finished());
+                std::thread::yield_now();
+            }
+        }
+        journal.check_owner(&never()).unwrap();
+        drop(stay);
+        assert!(opening.join().unwrap().unwrap_err().to_string().contains("stopped while it waited"));
+    });
+}
+
+#[test]
+fn flipped_bits_of_the_next_owner_fence_all_the_same() {
+    let memory = Memory::default();
+    let (old, _) = open_with(&Checkpoint::on(memory.clone())).unwrap();
+    old.begin(&manifest()).unwrap();
+    let (_new, _, _) = take_over(&Checkpoint::on(memory.clone()).standby(LEASE), |_| ());
+    let next = FileId::epoch(2).name();
+    for bit in 0..memory.files()[&next].len() * 8 {
+        memory.change(|files| damage::flip(files, &next, bit));
+        let error = old.check_owner(&never()).unwrap_err().to_string();
+        assert!(error.contains(&format!("fenced by epoch 2 ({next}")), "bit {bit}: {error}");
+        memory.change(|files| damage::flip(files, &next, bit));
+    }
+}
+
+/// A standby would have taken over from an owner that reads for longer than a lease.
+#[test]
+fn the_heart_of_an_owner_beats_while_it_reads() {
+    let memory = Memory::of(damage::history(5));
+    let hands = ManualClock::new();
+    let (journal, recovered) = std::thread::scope(|scope| {
+        let (reaches, go_on) = memory.gate_reads();
+        let opening = scope.spawn(|| open_on(&damage::small(&memory), &hands).unwrap());
+        reaches.recv().unwrap();
+        let heart = || memory.files()[&FileId::alive(2).name()].clone();
+        for _ in 0..30 {
+            let before = heart();
+            hands.advance(Duration::from_secs(1));
+            while heart() == before {
+                std::thread::yield_now();
+            }
+        }
+        go_on.send(()).unwrap();
+        opening.join().unwrap()
+    });
+    assert_eq!(restored(&recovered.unwrap()), damage::state(5));
+    journal.begin(&manifest()).unwrap();
+    run(&journal, 6, damage::chunks(6));
+    drop(journal);
+    let (_, recovered) = open_with(&damage::small(&memory)).unwrap();
+    assert_eq!(restored(&recovered.unwrap()), damage::state(6));
+}
+
+/// It left a file more with each start that failed.
+#[test]
+fn starts_that_cannot_read_do_not_pile_up() {
+    let memory = Memory::of(damage::history(5));
+    memory.change(|files| {
+        let log = damage::of_kind(files, "batches").pop().unwrap();
+        files.get_mut(&log).unwrap()[40] ^= 1;
+    });
+    let before = memory.files();
+    for _ in 0..100 {
+        open_with(&damage::small(&memory)).unwrap_err();
+    }
+    let after = memory.files();
+    assert!(after.len() < before.len() + 40, "{:?}", after.keys());
+    assert!(before.iter().filter(|(name, _)| !name.starts_with("epoch")).all(|(name, bytes)| after[name] == *bytes));
 }
 
 #[test]
@@ -147,10 +256,10 @@ fn of_two_standbys_one_wins() {
         }
         drop(first);
         let second = opens.recv().unwrap();
-        second.check_owner().unwrap();
+        second.check_owner(&never()).unwrap();
         assert!(opens.try_recv().is_err(), "two own it");
         drop(second);
-        opens.recv().unwrap().check_owner().unwrap();
+        opens.recv().unwrap().check_owner(&never()).unwrap();
     });
 }
 
