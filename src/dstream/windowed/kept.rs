@@ -6,7 +6,7 @@ use super::window::Span;
 use crate::data::{Exchange, Key, hash_key, part_of};
 use crate::error::Result;
 use crate::state::shape::shape;
-use crate::state::{Chunk, Durable, Entries, Saved, Schema, read_entries};
+use crate::state::{Chunk, Durable, Entries, Rolling, Saved, Schema, TakenBack, read_entries};
 use crate::time::Time;
 
 /// What a sliding window keeps from one time to the next, partition by partition.
@@ -17,8 +17,7 @@ pub(super) struct Kept<K, V> {
     method: &'static str,
     span: Span,
     pub(super) partitions: Box<[KeptPartition<K, V>]>,
-    /// The window up to which chunks were taken back, and into how many partitions they were cut.
-    restored: Mutex<Option<(Time, usize)>>,
+    taken_back: Mutex<TakenBack>,
 }
 
 /// What is kept of one partition, and what planning has to know of it while a task holds it.
@@ -42,22 +41,13 @@ pub(super) struct State<K, V> {
     rolling: Rolling,
 }
 
-/// How far a snapshot has come. It is written along with what each batch has changed, so that nothing waits for it.
-#[derive(Default)]
-struct Rolling {
-    /// The batch from which on chunks are needed; `None` if the next one has to have it all.
-    since: Option<Time>,
-    /// The batch at which a snapshot has begun that is not complete.
-    under_way: Option<Time>,
-}
-
 /// A batch adds at least so many keys to a snapshot that is under way. In tests few, so that one takes several batches.
 const LEAST_SHARE: usize = if cfg!(test) { 3 } else { 1000 };
 
 impl<K: Key, V: Exchange> Kept<K, V> {
     pub(super) fn new(method: &'static str, span: Span, partitions: usize) -> Self {
         let partitions = (0..partitions).map(|_| KeptPartition::new()).collect();
-        Kept { method, span, partitions, restored: Mutex::default() }
+        Kept { method, span, partitions, taken_back: Mutex::default() }
     }
 
     /// The oldest window that came from a checkpoint and is without its panes in some partition.
@@ -111,28 +101,13 @@ impl<K: Key, V: Exchange> State<K, V> {
     fn save(&mut self, time: Time, due: bool, into: &mut Vec<u8>) -> Result<Saved> {
         let State { panes, rolling, .. } = self;
         let mut entries = Entries::new(into);
-        let since = match rolling.since {
-            Some(since) => {
-                let changed = panes.save_changes(&mut entries)?;
-                if due && rolling.under_way.is_none() {
-                    rolling.under_way = Some(time);
-                }
-                match rolling.under_way {
-                    Some(begun) if panes.save_share(&mut entries, changed.max(LEAST_SHARE))? => {
-                        rolling.under_way = None;
-                        begun
-                    }
-                    _ => since,
-                }
-            }
-            None => {
-                panes.save_all(&mut entries)?;
-                time
-            }
+        let changed = panes.save_changes(&mut entries)?;
+        let is_complete = match rolling.share(time, due, changed.max(LEAST_SHARE)) {
+            Some(share) => panes.save_share(&mut entries, share)?,
+            None => false,
         };
-        rolling.since = Some(since);
         panes.forget_changes();
-        Ok(Saved { since, keys: panes.len() as u64 })
+        Ok(Saved { since: rolling.saved(time, is_complete), keys: panes.len() as u64 })
     }
 }
 
@@ -164,31 +139,22 @@ impl<K: Key, V: Exchange> Durable for Kept<K, V> {
         let count = self.partitions.len();
         let mut placed: Vec<Vec<(K, Option<V>)>> = (0..count).map(|_| Vec::new()).collect();
         read_entries(chunk.bytes, |key: K, total| placed[part_of(hash_key(&key), count)].push((key, total)))?;
+        self.taken_back.lock().unwrap_or_else(PoisonError::into_inner).note(chunk, &placed);
         for (partition, entries) in self.partitions.iter().zip(placed) {
             if !entries.is_empty() {
                 partition.lock().panes.restore(entries);
             }
         }
-        if chunk.partitions == count && chunk.partition < count {
-            let rolling = &mut self.partitions[chunk.partition].lock().rolling;
-            rolling.since = rolling.since.min(Some(chunk.time)).or(Some(chunk.time));
-        }
-        let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = restored.map_or(chunk.time, |(time, _)| time.max(chunk.time));
-        *restored = Some((newest, chunk.partitions));
         Ok(())
     }
 
     fn restored(&self, _: Time) -> Result<()> {
-        let restored = *self.restored.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((at, cut_into)) = restored else { return Ok(()) };
-        for partition in &*self.partitions {
+        let taken_back = self.taken_back.lock().unwrap_or_else(PoisonError::into_inner);
+        // A window may slide by several batches: its totals are as of the last of its own times.
+        let Some(at) = taken_back.newest() else { return Ok(()) };
+        for (number, partition) in self.partitions.iter().enumerate() {
             let mut state = partition.lock();
-            (state.at, state.is_bare) = (Some(at), true);
-            if cut_into != self.partitions.len() {
-                // Chunks of two ways to cut the keys have no order among them: the next has all keys.
-                state.rolling = Rolling::default();
-            }
+            (state.at, state.is_bare, state.rolling) = (Some(at), true, taken_back.rolling(number));
             partition.note(&state);
         }
         Ok(())
