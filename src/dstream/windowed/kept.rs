@@ -160,3 +160,98 @@ impl<K: Key, V: Exchange> Durable for Kept<K, V> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::dstream::windowed::panes::Reducer;
+
+    type Sums = Kept<u64, i64>;
+
+    fn at(second: i64) -> Time {
+        Time::from_millis(1000 * second)
+    }
+
+    fn kept(partitions: usize) -> Sums {
+        let second = std::time::Duration::from_secs(1);
+        let kept = Sums::new("sums", Span { window: 2 * second, slide: second }, partitions);
+        kept.record();
+        kept
+    }
+
+    /// A chunk: its batch, its partition of so many, and its bytes.
+    type Saved = (i64, usize, usize, Vec<u8>);
+
+    /// What is saved of a batch, and from which second on each partition needs chunks.
+    fn save(kept: &Sums, second: i64) -> (Vec<Saved>, Vec<i64>) {
+        let count = kept.partitions.len();
+        let save = |partition| {
+            let mut bytes = Vec::new();
+            let saved = kept.save(partition, at(second), false, &mut bytes).unwrap();
+            ((second, partition, count, bytes), saved.since.as_millis() / 1000)
+        };
+        (0..count).map(save).unzip()
+    }
+
+    fn restored(partitions: usize, chunks: &[Saved]) -> Sums {
+        let kept = kept(partitions);
+        for (second, partition, partitions, bytes) in chunks {
+            let (partition, partitions) = (*partition, *partitions);
+            kept.restore(&Chunk { time: at(*second), partition, partitions, version: 1, bytes }).unwrap();
+        }
+        kept.restored(at(9)).unwrap();
+        kept.record();
+        kept
+    }
+
+    fn totals(kept: &Sums) -> BTreeMap<u64, i64> {
+        let mut all = BTreeMap::new();
+        for partition in &*kept.partitions {
+            let state = partition.lock();
+            assert_eq!((state.at, state.is_bare), (Some(at(1)), true));
+            all.extend(state.panes.totals(&|a, b| a + b).map(|(key, total)| (*key, total)));
+        }
+        all
+    }
+
+    /// Twelve keys in two partitions.
+    fn written() -> Vec<Saved> {
+        let reducer = Reducer { reduce: |a, b| a + b, inverse: Some(|a: i64, b: i64| a - b) };
+        let sums = kept(2);
+        for (partition, part) in sums.partitions.iter().enumerate() {
+            let records: Vec<_> =
+                (0..12).filter(|key| part_of(hash_key(key), 2) == partition).map(|key| (key, 10)).collect();
+            part.lock().panes.push(at(1), &records, &reducer);
+        }
+        save(&sums, 1).0
+    }
+
+    #[test]
+    fn totals_go_on_in_other_partitions_and_are_written_anew_soon() {
+        let expected: BTreeMap<u64, i64> = (0..12).map(|key| (key, 10)).collect();
+        let sums = restored(1, &written());
+        assert_eq!(totals(&sums), expected);
+        // Three keys at a time.
+        let needed: Vec<(usize, Vec<i64>)> =
+            (2..8).map(|second| save(&sums, second)).map(|(chunks, since)| (chunks[0].3.len(), since)).collect();
+        let share = needed[0].0;
+        let expected = [(share, 1), (share, 1), (share, 1), (share, 2), (0, 2), (0, 2)];
+        assert_eq!(needed, expected.map(|(bytes, since)| (bytes, vec![since])));
+        assert!(share > 0);
+    }
+
+    /// As if the hash of keys had been another one: the second partition has had the keys of the first.
+    #[test]
+    fn totals_whose_keys_have_moved_are_written_at_once() {
+        let mut chunks = written();
+        chunks.iter_mut().for_each(|chunk| chunk.1 = 1 - chunk.1);
+        let sums = restored(2, &chunks);
+        let (mut chunks, since) = save(&sums, 2);
+        assert_eq!(since, [2, 2]);
+        chunks.iter_mut().for_each(|chunk| chunk.0 = 1);
+        assert_eq!(totals(&restored(3, &chunks)), totals(&sums));
+        assert_eq!(totals(&sums).len(), 12);
+    }
+}
