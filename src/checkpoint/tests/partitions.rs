@@ -113,6 +113,19 @@ fn what_other_partitions_have_written_is_needless_soon() {
     assert_eq!([0, 5, 6, 40].map(left_of_two_partitions), [(1, true), (1, true), (2, true), (2, false)]);
 }
 
+#[test]
+fn batches_without_partitions_become_needless_too() {
+    let memory = Memory::default();
+    let (journal, _) = open_with(&small(&memory)).unwrap();
+    journal.begin(&manifest()).unwrap();
+    for second in 1..=120 {
+        run(&journal, second, vec![StateChunk { kind: ChunkKind::Batch(at(second)), ..chunk(0, 0, second - 2, "") }]);
+    }
+    drop(journal);
+    let kept = of_kind(&memory.files(), "state").len();
+    assert!((1..12).contains(&kept), "{kept} segments");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
