@@ -310,6 +310,19 @@ mod tests {
     }
 
     #[test]
+    fn new_keys_whose_hash_looks_like_an_empty_slot_get_their_numbers() {
+        let mut ids = KeyIds::<u64>::new();
+        let pairs: Vec<_> = (0..300_000).map(|key| (key, ())).collect();
+        // In 2^20 slots that is one in 2^12 of them.
+        ids.make_room(pairs.len());
+        assert!(pairs.iter().any(|(key, ())| ids.may_be(EMPTY, half_hash(key))));
+        for _ in 0..2 {
+            let found = pairs.chunks(TOGETHER).flat_map(|some| ids.intern_some(some).into_iter().take(some.len()));
+            assert!(found.eq(0..300_000));
+        }
+    }
+
+    #[test]
     fn many_keys_come_and_go() {
         let mut ids = KeyIds::<_>::new();
         for round in 0..10u64 {
@@ -333,7 +346,8 @@ mod tests {
             for (keys, come) in rounds {
                 let pairs: Vec<_> = keys.into_iter().map(|key| (key, ())).collect();
                 if come {
-                    let found: Vec<u32> = pairs.chunks(TOGETHER).flat_map(|pairs| ids.intern_some(pairs)).collect();
+                    let of = |some: &[(u64, ())]| ids.intern_some(some).into_iter().take(some.len());
+                    let found: Vec<u32> = pairs.chunks(TOGETHER).flat_map(of).collect();
                     for ((key, ()), id) in pairs.into_iter().zip(found) {
                         prop_assert_eq!(*expected.entry(key).or_insert(id), id);
                     }

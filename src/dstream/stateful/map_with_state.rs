@@ -24,7 +24,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
     /// time out, if there is a timeout. Where the stream has no batch, this one has one all the same.
     ///
     /// The cost of a batch follows its records and what times out, and not the number of keys. States stay in memory:
-    /// for a key and a state of a few bytes it is 40 to 60 bytes a key, without what they have on the heap
+    /// for a key and a state of a few bytes it is 30 to 60 bytes a key, without what they have on the heap
     /// ([`state_info`](DStream::state_info) says how much). The function is called once for a record of a batch, however
     /// many outputs read the stream; only where a task fails and is tried again, all calls of its partition are made
     /// again, on the states from before the batch. What comes out stays in memory until the batch is done.
