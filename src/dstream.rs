@@ -98,9 +98,10 @@ pub(crate) trait Operator<T>: Send + Sync + 'static {
         self.name()
     }
 
-    /// Whether the operator is built as a part of the one that reads it. Then it is found by that one's name.
-    fn is_part(&self) -> bool {
-        false
+    /// Which part it is, if the operator is built as one of the operator that reads it: it is found by that one's name
+    /// then.
+    fn part(&self) -> Option<&'static str> {
+        None
     }
 
     /// How far apart its batches are.

@@ -48,9 +48,12 @@ impl OperatorId {
     }
 }
 
-/// What the part of an operator with a name is found by: what the two of them keep belongs together.
-pub(crate) fn part_name(whole: &str) -> String {
-    format!("{whole}/panes")
+/// The part of a window that its panes are.
+pub(crate) const PANES: &str = "panes";
+
+/// What a part of an operator with a name is found by: what the two of them keep belongs together.
+pub(crate) fn part_name(whole: &str, part: &str) -> String {
+    format!("{whole}/{part}")
 }
 
 impl fmt::Display for OperatorId {

@@ -8,6 +8,7 @@ mod key_ids;
 mod key_state;
 mod migrations;
 mod queue;
+mod rolling;
 mod saving;
 pub(crate) mod shape;
 mod table;
@@ -20,6 +21,7 @@ pub(crate) use entries::{Entries, read_entries, read_entries_with};
 pub(crate) use key_ids::{KeyIds, TOGETHER};
 pub use key_state::KeyState;
 pub(crate) use migrations::Migrations;
+pub(crate) use rolling::{Rolling, TakenBack};
 pub(crate) use table::Table;
 
 /// What an operator keeps from batch to batch, partition by partition.
@@ -51,7 +53,8 @@ pub(crate) trait Durable: Send + Sync {
     fn save(&self, partition: usize, time: Time, due: bool, into: &mut Vec<u8>) -> Result<Saved>;
 
     /// Takes back a chunk. All chunks of one partition come in the order in which they were saved; those of different
-    /// partitions at the same time, on several threads. There may have been another number of partitions.
+    /// partitions at the same time, on several threads. There may have been another number of partitions: all chunks from
+    /// before the number has changed come before those from after.
     fn restore(&self, chunk: &Chunk<'_>) -> Result<()>;
 
     /// All chunks were taken back: what is kept is as the batch at `time` left it.

@@ -72,8 +72,10 @@ pub(super) struct Span {
 
 impl Span {
     fn note(&mut self, chunk: &ChunkInfo) {
-        if self.since.len() != chunk.partitions as usize {
-            self.since = vec![None; chunk.partitions as usize];
+        // Of a batch without partitions there is a chunk all the same.
+        let partitions = chunk.partitions.max(1) as usize;
+        if self.since.len() != partitions {
+            self.since = vec![None; partitions];
         }
         if let Some(since) = self.since.get_mut(chunk.partition as usize) {
             *since = Some(chunk.since);

@@ -66,20 +66,25 @@ impl Found {
     }
 
     /// The chunks that are needed to restore what an operator kept after the batch at `time`, in the order of time.
+    ///
+    /// Of a partition they are needed from where it says. That holds while there were as many partitions: from before the
+    /// number has changed, a key may be in any chunk, and what is newer of it in any of those that follow. So if one of
+    /// those is needed, all that come after it are.
     fn needed(&self, of: (OperatorId, Class), time: Time) -> Vec<&Place> {
-        let is_of = |place: &&Place| (place.info.operator, Class::of(place.info.kind)) == of && place.info.time <= time;
-        let places: Vec<&Place> = self.places.iter().filter(is_of).collect();
-        let Some(layout) = places.last().map(|place| place.info.partitions) else { return places };
-        let mut since = BTreeMap::new();
-        for place in places.iter().filter(|place| place.info.partitions == layout) {
-            since.insert(place.info.partition, place.info.since);
+        let mut places = self.places_of(of, time);
+        let since = since_of(&places);
+        let Some(first) = since.values().min().copied() else { return places };
+        places.retain(|place| place.info.time >= first);
+        if places.iter().all(|place| place.info.partitions == places[0].info.partitions) {
+            places.retain(|place| Some(&place.info.time) >= since.get(&place.info.partition));
         }
-        let first = since.values().min().copied().unwrap_or(time);
-        let is_needed = |place: &&Place| {
-            let since = if place.info.partitions == layout { since.get(&place.info.partition) } else { Some(&first) };
-            since.is_none_or(|since| place.info.time >= *since)
-        };
-        places.into_iter().filter(is_needed).collect()
+        places
+    }
+
+    /// What an operator has saved up to the batch at `time`, in the order of time.
+    fn places_of(&self, of: (OperatorId, Class), time: Time) -> Vec<&Place> {
+        let is_of = |place: &&Place| (place.info.operator, Class::of(place.info.kind)) == of && place.info.time <= time;
+        self.places.iter().filter(is_of).collect()
     }
 
     /// What of state cannot be restored as it was after the batch at `time`; `None` if all can.
@@ -89,8 +94,8 @@ impl Found {
             if let Some(damage) = needed.iter().find_map(|place| place.damage.as_ref()) {
                 return Some(format!("operator {}: {damage}", self.name(of.0)));
             }
-            let first = needed.iter().map(|place| place.info.since.min(place.info.time)).min();
-            let is_hit = |broken: &&(Time, String)| broken.0 <= time && first.is_none_or(|first| broken.0 >= first);
+            let first = since_of(&self.places_of(of, time)).into_values().min();
+            let is_hit = |broken: &&(Time, String)| broken.0 <= time && Some(broken.0) >= first;
             if let Some((batch, damage)) = self.broken.iter().find(is_hit) {
                 return Some(format!("operator {}: {damage}, which holds its state of batch {batch}", self.name(of.0)));
             }
@@ -222,6 +227,12 @@ impl Found {
             self.ledger.note_chunks(group[0].segment, chunks[0].time, &chunks);
         }
     }
+}
+
+/// From which batch on chunks of each partition are needed, as its last one says: of the partitions that there were last.
+fn since_of(places: &[&Place]) -> BTreeMap<u32, Time> {
+    let last = places.chunk_by(|a, b| a.info.partitions == b.info.partitions).next_back();
+    last.into_iter().flatten().map(|place| (place.info.partition, place.info.since)).collect()
 }
 
 /// Reads what is there; `None` if no program has ever begun here. Works beside a running owner.

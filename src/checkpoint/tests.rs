@@ -7,6 +7,7 @@ mod memory;
 mod outage;
 mod owed;
 mod ownership;
+mod partitions;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

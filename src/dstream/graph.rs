@@ -466,17 +466,31 @@ fn visit(node: &Arc<dyn AnyNode>, nodes: &mut Vec<Arc<dyn AnyNode>>, places: &mu
     nodes.push(Arc::clone(node));
 }
 
-/// The names that nodes are found by. One that is part of another has the name of that, whatever it is made of: what
-/// the two of them keep belongs together.
+/// The names that nodes are found by. A part of another one has the name of that, whatever it is made of: what the two of
+/// them keep belongs together. So do variants of a window with a name, whose panes are those of the window.
 fn lasting_names(nodes: &[Arc<dyn AnyNode>], places: &AHashMap<usize, usize>) -> Vec<Option<String>> {
-    let mut names: Vec<Option<String>> = nodes.iter().map(|node| node.names().lasting().map(str::to_string)).collect();
-    let mut is_taken = vec![false; nodes.len()];
+    let mut variants: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut names: Vec<Option<String>> = Vec::with_capacity(nodes.len());
     for node in nodes {
-        let Some(name) = node.names().lasting() else { continue };
-        for part in node.parents().iter().filter(|edge| edge.node.is_part()) {
-            let place = places[&address(&part.node)];
-            if !std::mem::replace(&mut is_taken[place], true) {
-                names[place] = Some(part_name(name));
+        let Some(window) = node.names().variant_of() else {
+            names.push(node.names().lasting().map(str::to_string));
+            continue;
+        };
+        let number = variants.entry(window).or_default();
+        *number += 1;
+        names.push(Some(match *number {
+            1 => format!("{window}/filter_keys"),
+            number => format!("{window}/filter_keys {number}"),
+        }));
+    }
+    // Whoever reads a part comes after it. Of several the first names it: that is the last to do so from behind.
+    for (place, node) in nodes.iter().enumerate().rev() {
+        let Some(whole) = node.names().variant_of().map(str::to_string).or_else(|| names[place].clone()) else {
+            continue;
+        };
+        for Edge { node, .. } in node.parents() {
+            if let Some(part) = node.part() {
+                names[places[&address(&node)]] = Some(part_name(&whole, part));
             }
         }
     }

@@ -25,6 +25,8 @@ pub(crate) struct Names {
     built: u64,
     /// The name that the program gave it.
     given: OnceLock<String>,
+    /// The name that the program gave the operator that it is a variant of.
+    given_as: OnceLock<String>,
     bound: OnceLock<Bound>,
 }
 
@@ -38,7 +40,12 @@ struct Bound {
 
 impl Names {
     pub(crate) fn new() -> Self {
-        Names { built: BUILT.fetch_add(1, Ordering::Relaxed), given: OnceLock::new(), bound: OnceLock::new() }
+        Names {
+            built: BUILT.fetch_add(1, Ordering::Relaxed),
+            given: OnceLock::new(),
+            given_as: OnceLock::new(),
+            bound: OnceLock::new(),
+        }
     }
 
     /// What the operator is called in errors and events.
@@ -52,6 +59,11 @@ impl Names {
         self.given.get().or_else(|| self.bound.get().map(|bound| &bound.place)).map(String::as_str)
     }
 
+    /// The name of the operator that it is a variant of, if it has none of its own.
+    pub(crate) fn variant_of(&self) -> Option<&str> {
+        if self.lasting().is_some() { None } else { self.given_as.get().map(String::as_str) }
+    }
+
     pub(crate) fn given(&self) -> Option<&str> {
         self.given.get().map(String::as_str)
     }
@@ -59,6 +71,13 @@ impl Names {
     /// Names the operator, once.
     pub(crate) fn give(&self, name: &str) -> Result<(), String> {
         self.given.set(name.to_string())
+    }
+
+    /// Makes the operator a variant of another one, if that has a name.
+    pub(crate) fn give_as(&self, other: &Names) {
+        if let Some(name) = other.given().or_else(|| other.variant_of()) {
+            let _ = self.given_as.set(name.to_string());
+        }
     }
 
     fn is_newer(&self, mark: Mark) -> bool {

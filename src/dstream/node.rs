@@ -105,8 +105,8 @@ pub(crate) trait AnyNode: Send + Sync {
     /// See [`Operator::kind`].
     fn kind(&self) -> &str;
 
-    /// See [`Operator::is_part`].
-    fn is_part(&self) -> bool;
+    /// See [`Operator::part`].
+    fn part(&self) -> Option<&'static str>;
 
     fn names(&self) -> &Names;
 
@@ -280,6 +280,11 @@ impl<T: Data> Node<T> {
         if let Some(chosen) = other.chosen_checkpoint() {
             let _ = self.checkpoint_as.set(chosen);
         }
+    }
+
+    /// Has the stream found by the name that the program has given `other`, unless it has one itself.
+    pub(crate) fn set_named_as(&self, other: &Node<T>) {
+        self.names.give_as(&other.names);
     }
 
     /// How often a snapshot of what the operator keeps begins, or so the program has said.
@@ -456,8 +461,8 @@ impl<T: Data> AnyNode for Node<T> {
         self.operator.kind()
     }
 
-    fn is_part(&self) -> bool {
-        self.operator.is_part()
+    fn part(&self) -> Option<&'static str> {
+        self.operator.part()
     }
 
     fn names(&self) -> &Names {

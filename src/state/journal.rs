@@ -65,6 +65,8 @@ pub(super) struct Journal<S> {
 
 struct Before<S> {
     id: u32,
+    /// Whether the key was changed and has the same bytes: what serde skips may be another.
+    is_same: bool,
     /// `None` if the key was only touched.
     state: Option<Option<S>>,
 }
@@ -86,20 +88,30 @@ impl<S> Journal<S> {
     }
 
     #[inline]
-    fn push(&mut self, id: u32, slot: &mut Slot<S>, state: Option<Option<S>>) {
+    fn push(&mut self, id: u32, slot: &mut Slot<S>, is_same: bool, state: Option<Option<S>>) {
         // There are as many numbers at most.
         slot.set_undo(self.first.wrapping_add(self.entries.len() as u32));
-        self.entries.push(Before { id, state });
+        self.entries.push(Before { id, is_same, state });
     }
 
     /// Replaces the state of a key.
     #[inline]
     pub(super) fn put(&mut self, id: u32, slot: &mut Slot<S>, state: Option<S>) {
+        self.put_as(false, id, slot, state);
+    }
+
+    /// Replaces the state of a key by one that has the same bytes.
+    pub(super) fn put_same(&mut self, id: u32, slot: &mut Slot<S>, state: Option<S>) {
+        self.put_as(true, id, slot, state);
+    }
+
+    #[inline]
+    fn put_as(&mut self, is_same: bool, id: u32, slot: &mut Slot<S>, state: Option<S>) {
         let old = slot.replace(state);
         match self.find(id, slot) {
-            Some(before) if before.state.is_none() => before.state = Some(old),
-            Some(_) => {}
-            None => self.push(id, slot, Some(old)),
+            Some(before) if before.state.is_none() => (before.is_same, before.state) = (is_same, Some(old)),
+            Some(before) => before.is_same &= is_same,
+            None => self.push(id, slot, is_same, Some(old)),
         }
     }
 
@@ -107,7 +119,7 @@ impl<S> Journal<S> {
     #[inline]
     pub(super) fn touch(&mut self, id: u32, slot: &mut Slot<S>) {
         if !self.has(id, slot) {
-            self.push(id, slot, None);
+            self.push(id, slot, false, None);
         }
     }
 
@@ -127,14 +139,15 @@ impl<S> Journal<S> {
         self.entries.iter().map(|before| before.id)
     }
 
-    /// Those of them whose state was changed, and if touches count, those that were touched.
+    /// Those of them whose state has other bytes now, and if touches count, those that were touched.
     pub(super) fn changed(&self, or_touched: bool) -> impl Iterator<Item = u32> {
-        self.entries.iter().filter(move |before| or_touched || before.state.is_some()).map(|before| before.id)
+        let is_changed = |before: &Before<S>| before.state.is_some() && !before.is_same;
+        self.entries.iter().filter(move |before| or_touched || is_changed(before)).map(|before| before.id)
     }
 
     /// Puts everything back as it was.
     pub(super) fn undo<K: Key>(&mut self, keys: &mut KeyIds<K, Slot<S>>) {
-        for Before { id, state } in self.entries.drain(..) {
+        for Before { id, state, .. } in self.entries.drain(..) {
             if let (Some((_, slot)), Some(state)) = (keys.get_mut(id), state) {
                 slot.replace(state);
             }

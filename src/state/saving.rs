@@ -1,13 +1,11 @@
-use std::cell::Cell;
-
-use super::{Entries, Saved, Table, chunk};
+use super::{Entries, Rolling, Saved, Table, chunk};
 use crate::codec::encode_value;
 use crate::data::{Exchange, Key};
 use crate::error::Result;
 use crate::time::Time;
 
-/// How many keys a snapshot comes round with each batch, at least. In tests that is few, so that it takes many batches.
-const SHARE: usize = if cfg!(test) { 4 } else { 1000 };
+/// How many keys a snapshot comes round with each batch, at least. In tests few, so that one takes several batches.
+const SHARE: usize = if cfg!(test) { 2 } else { 1000 };
 
 /// What a table has to know to be saved: what has changed since it last was, and how far its snapshot is.
 ///
@@ -21,19 +19,17 @@ pub(super) struct Saving<K> {
     changed: Vec<u32>,
     /// The keys that lost their state.
     gone: Vec<K>,
-    snapshot: Option<Snapshot>,
-    /// From which batch on the chunks are needed.
-    since: Option<Time>,
-    /// Whether there are chunks of other partitions among them, which cannot be told from later ones of this.
-    is_mixed: bool,
+    rolling: Rolling,
+    /// Where the snapshot is that is under way.
+    snapshot: Snapshot,
     buffer: Vec<u8>,
-    /// How many bytes an entry of the last chunk took, on the average.
+    /// How many bytes the last chunk took for each key that had changed.
     entry_bytes: usize,
 }
 
-/// A snapshot under way.
+/// How far a snapshot has come.
+#[derive(Default)]
 struct Snapshot {
-    begun: Time,
     /// The number of the next key.
     next: u32,
     /// A bit for each number: whether its key was written since the snapshot began. Those before `next` do not matter.
@@ -41,10 +37,6 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    fn begin(time: Time) -> Self {
-        Snapshot { begun: time, next: 0, written: Vec::new() }
-    }
-
     /// Makes room for the keys up to this number.
     fn reach(&mut self, all: u32) {
         self.written.resize((all as usize).div_ceil(64), 0);
@@ -64,7 +56,8 @@ impl Snapshot {
 impl<K> Saving<K> {
     pub(super) fn new() -> Self {
         let (changed, gone, buffer) = (Vec::new(), Vec::new(), Vec::new());
-        Saving { is_on: false, changed, gone, snapshot: None, since: None, is_mixed: false, buffer, entry_bytes: 0 }
+        let (rolling, snapshot) = (Rolling::default(), Snapshot::default());
+        Saving { is_on: false, changed, gone, rolling, snapshot, buffer, entry_bytes: 0 }
     }
 
     pub(super) fn is_on(&self) -> bool {
@@ -98,11 +91,10 @@ impl<K> Saving<K> {
 
     pub(super) fn renumber(&mut self, moved: &[Option<u32>]) {
         self.changed = self.changed.iter().filter_map(|id| moved[*id as usize]).collect();
-        if let Some(snapshot) = &mut self.snapshot {
-            snapshot.next = moved[..snapshot.next as usize].iter().flatten().count() as u32;
-            // Some are written once more.
-            snapshot.written = Vec::new();
-        }
+        let snapshot = &mut self.snapshot;
+        snapshot.next = moved[..snapshot.next as usize].iter().flatten().count() as u32;
+        // Some are written once more.
+        snapshot.written = Vec::new();
     }
 }
 
@@ -116,51 +108,39 @@ impl<K: Key, S: Exchange> Table<K, S> {
     /// if it is `due`.
     pub(crate) fn save(&mut self, time: Time, due: bool, into: &mut Vec<u8>) -> Result<Saved> {
         let Table { keys, saving, queue, .. } = self;
-        let Saving { changed, gone, snapshot, since, is_mixed, entry_bytes, .. } = saving;
-        let share = ((changed.len() + gone.len()) / 2).max(SHARE);
-        let rest = if due || snapshot.is_some() { share.min(keys.len()) } else { 0 };
-        let expected = (gone.len() + changed.len() + rest) * *entry_bytes;
+        let Saving { changed, gone, rolling, snapshot, entry_bytes, .. } = saving;
+        let count = (changed.len() + gone.len()).max(2 * SHARE);
         let begin = into.len();
-        into.reserve(expected + expected / 8);
-        let written = Cell::new(gone.len());
+        into.reserve(count * *entry_bytes);
         let mut entries = chunk::begin(into);
         let write = |id: u32, into: &mut Entries<'_>| {
             let Some((key, slot)) = keys.get(id) else { return Ok(()) };
             let Some(state) = slot.state() else { return Ok(()) };
-            written.set(written.get() + 1);
             let idle = queue.as_ref().map_or(0, |queue| (time - queue.touched(id)).as_micros() as u64);
             chunk::write_kept(key, idle, state, into)
         };
         gone.drain(..).try_for_each(|key| entries.remove(&key))?;
-        let all = keys.capacity() as u32;
-        if std::mem::take(is_mixed) {
-            (*since, *snapshot) = (Some(time), None);
-            (0..all).try_for_each(|id| write(id, &mut entries))?;
-        } else {
-            changed.iter().try_for_each(|&id| write(id, &mut entries))?;
-            if due {
-                snapshot.get_or_insert_with(|| Snapshot::begin(time));
-            }
-        }
-        if let Some(under_way) = snapshot {
-            under_way.reach(all);
-            changed.iter().for_each(|&id| under_way.note_written(id));
-            let end = all.min(under_way.next.saturating_add(share as u32));
-            let mut rest = (under_way.next..end).filter(|id| !under_way.is_written(*id));
+        changed.iter().try_for_each(|&id| write(id, &mut entries))?;
+        let mut is_complete = false;
+        if let Some(share) = rolling.share(time, due, count / 2) {
+            let all = keys.capacity() as u32;
+            snapshot.reach(all);
+            changed.iter().for_each(|&id| snapshot.note_written(id));
+            let share = u32::try_from(share).unwrap_or(u32::MAX);
+            let end = all.min(snapshot.next.saturating_add(share));
+            let mut rest = (snapshot.next..end).filter(|id| !snapshot.is_written(*id));
             rest.try_for_each(|id| write(id, &mut entries))?;
-            under_way.next = end;
-            if end == all {
-                *since = Some(under_way.begun);
-                *snapshot = None;
-            }
+            snapshot.next = end;
+            is_complete = end == all;
+        }
+        if is_complete {
+            *snapshot = Snapshot::default();
         }
         changed.clear();
-        changed.shrink_to(4 * share);
-        gone.shrink_to(4 * share);
-        if written.get() > 0 {
-            *entry_bytes = (into.len() - begin).div_ceil(written.get());
-        }
-        Ok(Saved { since: *since.get_or_insert(time), keys: keys.len() as u64 })
+        changed.shrink_to(2 * count);
+        gone.shrink_to(2 * count);
+        *entry_bytes = (into.len() - begin).div_ceil(count);
+        Ok(Saved { since: rolling.saved(time, is_complete), keys: keys.len() as u64 })
     }
 
     /// Takes back what a chunk of the batch at `time` says of a key.
@@ -179,17 +159,11 @@ impl<K: Key, S: Exchange> Table<K, S> {
         }
     }
 
-    /// All chunks were taken back.
-    pub(crate) fn restored(&mut self) {
+    /// All chunks were taken back, and their snapshot goes on like this.
+    pub(crate) fn go_on(&mut self, rolling: Rolling) {
+        self.saving.rolling = rolling;
         if let Some(queue) = &mut self.queue {
             queue.restored(&self.keys);
         }
-    }
-
-    /// Notes that there was a chunk of the batch at `time`, of the same partitions or of others.
-    pub(crate) fn restored_chunk(&mut self, time: Time, is_mixed: bool) {
-        let saving = &mut self.saving;
-        saving.since = Some(saving.since.map_or(time, |since| since.min(time)));
-        saving.is_mixed |= is_mixed;
     }
 }

@@ -135,8 +135,8 @@ impl<K: Key, S> Table<K, S> {
 }
 
 impl<K: Key, S: Exchange> Table<K, S> {
-    /// Replaces the state of a key by what `f` makes of a copy: the state itself may have to come back. One that comes out
-    /// the same is not saved again.
+    /// Replaces the state of a key by what `f` makes of a copy: the state itself may have to come back. One whose bytes come
+    /// out the same is not saved again.
     pub(crate) fn replace(&mut self, id: u32, f: impl FnOnce(&K, Option<S>) -> Option<S>) {
         let Some((key, slot)) = self.keys.get_mut(id) else { unreachable!("a number in use has a key") };
         let state = f(key, slot.state().cloned());
@@ -144,9 +144,7 @@ impl<K: Key, S: Exchange> Table<K, S> {
             self.doubtful.push(id);
         }
         if self.saving.is_same(slot.state(), state.as_ref()) {
-            // What serde skips may differ, and is as it would be if nothing was saved.
-            slot.replace(state);
-            self.journal.touch(id, slot);
+            self.journal.put_same(id, slot, state);
         } else {
             self.journal.put(id, slot, state);
         }

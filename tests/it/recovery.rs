@@ -270,6 +270,48 @@ fn what_had_not_begun_begins_after_the_restart() {
     }
 }
 
+/// Sums of six thousand keys and of windows over them, in parts that end with these batches; what there was of them after
+/// each batch, as numbers that tell.
+fn many_sums(ends: impl IntoIterator<Item = usize>) -> Vec<(u64, i64)> {
+    let directory = tempfile::tempdir().unwrap();
+    let (send, emitted) = unbounded();
+    let mut from = 0;
+    for (part, until) in ends.into_iter().enumerate() {
+        let run = Run::going_on(directory.path(), from, |builder| setting(part, builder));
+        let pairs = run.context.input(BySecond::new(2, |second| {
+            let some = (0..40).map(|n| ((97 * second as i64 + 31 * n) % 6000, second as i64));
+            Some(if second == 1 { (0..6000).map(|key| (key, 1)).collect() } else { some.collect() })
+        }));
+        let states = pairs.update_state_by_key(|values: Vec<i64>, sum: Option<i64>| {
+            let sum = values.iter().fold(sum.unwrap_or(0), |sum, value| sum + value);
+            (sum % 5 != 0).then_some(sum)
+        });
+        let sums = pairs.reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, 4 * SECOND, SECOND);
+        for stream in [states, sums.filter_keys(|key, sum| *sum != 0 || key % 2 == 0)] {
+            let send = send.clone();
+            stream.foreach_batch(move |batch, _| {
+                let digests = batch.map(|(key, sum)| (1u64, (key + 1) * (sum + 1)));
+                let digest = digests.collect()?.into_iter().fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
+                send.send(digest).map_err(Error::user)
+            });
+        }
+        run.context.start().unwrap();
+        run.batches(until - from);
+        run.context.stop(Stop::Now).unwrap();
+        from = until;
+    }
+    emitted.try_iter().collect()
+}
+
+/// A batch writes a thousand keys of a snapshot: parts of one batch go on in other partitions before one is complete.
+#[test]
+fn many_keys_go_on_in_other_partitions_again_and_again() {
+    let unbroken = many_sums([12]);
+    assert_eq!((unbroken.len(), unbroken[0], unbroken[1].0), (24, (6000, 36_006_000), 6000));
+    assert_eq!(many_sums(1..=12), unbroken);
+    assert_eq!(many_sums([1, 2, 5, 9, 12]), unbroken);
+}
+
 /// An operator of a random program: each makes a stream of pairs of one. Durations are in slides of that one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Made {

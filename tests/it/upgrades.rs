@@ -69,14 +69,72 @@ fn sums(pairs: &Pairs) -> Pairs {
 
 #[test]
 fn a_named_window_may_be_fed_differently() {
-    let without_inverse = |pairs: &Pairs| pairs.reduce_by_key_and_window(|a, b| a + b, 3 * SECOND, SECOND);
-    for window in [sums as fn(&Pairs) -> Pairs, without_inverse] {
+    let without_inverse =
+        |pairs: &Pairs| pairs.reduce_by_key_and_window(|a, b| a + b, 3 * SECOND, SECOND).named("sums");
+    let filtered = |pairs: &Pairs| sums(pairs).named("sums").filter_keys(|_, sum| *sum > 0);
+    let twice_filtered = |pairs: &Pairs| {
+        let filtered = sums(pairs).named("sums").filter_keys(|_, sum| *sum > 0);
+        filtered.filter_keys(|_, sum| *sum < 100)
+    };
+    let grouped = |pairs: &Pairs| {
+        let groups = pairs.group_by_key_and_window(3 * SECOND, SECOND).named("groups");
+        groups.map_values(|values| values.iter().sum())
+    };
+    let reduced = |pairs: &Pairs| {
+        let values = pairs.map(|(_, value)| value);
+        values.reduce_by_window(|a, b| a + b, 3 * SECOND, SECOND).named("sum").map(|sum| (0, sum))
+    };
+    let reduced_inverse = |pairs: &Pairs| {
+        let values = pairs.map(|(_, value)| value);
+        values.reduce_by_window_inverse(|a, b| a + b, |a, b| a - b, 3 * SECOND, SECOND).named("sum").map(|sum| (0, sum))
+    };
+    let windows: [fn(&Pairs) -> Pairs; 7] = [
+        |pairs| sums(pairs).named("sums"),
+        without_inverse,
+        filtered,
+        twice_filtered,
+        grouped,
+        reduced,
+        reduced_inverse,
+    ];
+    for (number, window) in windows.into_iter().enumerate() {
         let program = Program::new();
-        let before = program.run(0, 4, |pairs| window(&pairs).named("sums")).unwrap();
-        assert_eq!(before, [[1], [3], [6], [9]]);
-        let after = program.run(4, 4, |pairs| window(&pairs.filter(|_| true)).named("sums")).unwrap();
-        assert_eq!(after, [[12], [15], [18], [21]]);
+        let before = program.run(0, 4, |pairs| window(&pairs)).unwrap();
+        assert_eq!(before, [[1], [3], [6], [9]], "window {number}");
+        let after = program.run(4, 4, |pairs| window(&pairs.filter(|_| true))).unwrap();
+        assert_eq!(after, [[12], [15], [18], [21]], "window {number}");
     }
+}
+
+/// Counts of each value, and of all of them: three in a window.
+#[test]
+fn a_named_count_may_be_fed_differently() {
+    let by_value = |pairs: &Pairs| {
+        let keys = pairs.map(|(key, _)| key);
+        keys.count_by_value_and_window(3 * SECOND, SECOND).named("counts").map_values(|count| count as i32)
+    };
+    let all = |pairs: &Pairs| pairs.count_by_window(3 * SECOND, SECOND).named("count").map(|count| (0, count as i32));
+    for count in [by_value as fn(&Pairs) -> Pairs, all] {
+        let program = Program::new();
+        assert_eq!(program.run(0, 4, |pairs| count(&pairs)).unwrap(), [[1], [2], [3], [3]]);
+        assert_eq!(program.run(4, 2, |pairs| count(&pairs.filter(|_| true))).unwrap(), [[3], [3]]);
+    }
+}
+
+/// A window with a name and two of its variants, one of which comes later, over panes that all of them share.
+#[test]
+fn a_window_and_its_variants_share_a_name() {
+    let program = Program::new();
+    let odd = |sums: &Pairs| sums.filter_keys(|_, sum| sum % 2 == 1);
+    let small = |sums: &Pairs| sums.filter_keys(|_, sum| *sum < 13);
+    let before = program.run(0, 4, |pairs| odd(&sums(&pairs).named("sums"))).unwrap();
+    assert_eq!(before, [vec![1], vec![3], vec![], vec![9]]);
+    let edited = |pairs: Pairs| {
+        let sums = sums(&pairs.filter(|_| true)).named("sums");
+        odd(&sums).union(&small(&sums)).union(&sums)
+    };
+    let after = program.run(4, 2, edited).unwrap();
+    assert_eq!(after, [[12, 12], [15, 15]]);
 }
 
 #[test]

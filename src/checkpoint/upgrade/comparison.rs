@@ -4,7 +4,7 @@ use super::names::{called, is_given, is_named, of_role, short_name};
 use super::{Consent, Upgrade};
 use crate::checkpoint::entry::{LoggedBatch, Manifest, Role, SavedOperator, SavedSchema};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{OperatorId, part_name};
+use crate::id::{OperatorId, PANES, part_name};
 use crate::state::shape::differences;
 use crate::time::Time;
 
@@ -403,7 +403,7 @@ impl Comparer<'_> {
             // The panes of a window that was renamed.
             let panes = self.program.panes.get(&now.id);
             let panes = panes.and_then(|panes| found.new.iter().find(|operator| operator.id == *panes).copied());
-            let name = part_name(&old.name);
+            let name = part_name(&old.name, PANES);
             if let (Some(old), Some(now)) = (found.gone.iter().find(|operator| operator.name == name).copied(), panes) {
                 found.keep(old, now);
             }

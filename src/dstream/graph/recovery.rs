@@ -53,7 +53,8 @@ impl DStreamGraph {
         parts.extend(self.inputs.iter().map(|(_, leaf)| of_node(leaf, PartRole::Input(leaf.kind().to_string()))));
         for (node, needs) in self.nodes.iter().zip(needs(self, remember)) {
             let batches = || node.saved_shape().filter(|_| needs.saves).map(PartRole::Batches);
-            let made_of = || node.parents().iter().find(|edge| edge.node.is_part()).map(|edge| self.id_of(&edge.node));
+            let made_of =
+                || node.parents().iter().find(|edge| edge.node.part().is_some()).map(|edge| self.id_of(&edge.node));
             let state = node.durable().map(|durable| PartRole::State(durable, made_of()));
             parts.extend(state.or_else(batches).map(|role| of_node(node, role)));
         }

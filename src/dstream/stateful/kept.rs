@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::data::{Exchange, Key, Partitions, hash_key, part_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::shape::shape;
-use crate::state::{Chunk, Durable, Migrations, Saved, Schema, StateInfo, Table, chunk};
+use crate::state::{Chunk, Durable, Migrations, Saved, Schema, StateInfo, Table, TakenBack, chunk};
 use crate::time::Time;
 
 /// The tables of a stateful operator, one a partition.
@@ -13,6 +13,7 @@ pub(super) struct Kept<K, S> {
     method: &'static str,
     migrations: Migrations<S>,
     parts: Box<[Part<K, S>]>,
+    taken_back: Mutex<TakenBack>,
 }
 
 /// One partition, and what has to be known of it while a task holds it.
@@ -48,7 +49,7 @@ impl<K: Key, S: Exchange> Kept<K, S> {
         };
         // A number of partitions that is a mistake may be one that no memory holds.
         let count = if partitions.mistake().is_some() { 0 } else { partitions.get() };
-        Kept { method, migrations, parts: (0..count).map(part).collect() }
+        Kept { method, migrations, parts: (0..count).map(part).collect(), taken_back: Mutex::default() }
     }
 
     pub(super) fn hold(&self, partition: usize) -> MutexGuard<'_, Held<K, S>> {
@@ -127,18 +128,10 @@ impl<K: Key, S: Exchange> Durable for Kept<K, S> {
             lists[part_of(hash_key(&said.key), parts)].push(said);
         })
         .map_err(|error| error.within(format!("partition {}: the key after {keys} others", chunk.partition)))?;
-        // Whose keys lie elsewhere now needs this chunk no longer than who has them: it would be read beside newer ones.
-        let all_moved = chunk.partitions != parts;
-        let some_moved =
-            lists.iter().enumerate().any(|(partition, list)| partition != chunk.partition && !list.is_empty());
-        for (partition, list) in lists.into_iter().enumerate() {
-            let is_own = partition == chunk.partition;
-            let is_mixed = all_moved || if is_own { some_moved } else { !list.is_empty() };
-            if is_mixed || is_own {
-                let mut held = self.hold(partition);
-                held.table.restored_chunk(chunk.time, is_mixed);
-                list.into_iter().for_each(|said| held.table.restore(said, chunk.time));
-            }
+        self.taken_back.lock().unwrap_or_else(PoisonError::into_inner).note(chunk, &lists);
+        for (partition, list) in lists.into_iter().enumerate().filter(|(_, list)| !list.is_empty()) {
+            let mut held = self.hold(partition);
+            list.into_iter().for_each(|said| held.table.restore(said, chunk.time));
         }
         Ok(())
     }
@@ -148,9 +141,10 @@ impl<K: Key, S: Exchange> Durable for Kept<K, S> {
             let now = self.migrations.version();
             tracing::warn!("{}: {states} states of version {version} were migrated to version {now}", self.method);
         }
+        let taken_back = self.taken_back.lock().unwrap_or_else(PoisonError::into_inner);
         for partition in 0..self.parts.len() {
             let mut held = self.hold(partition);
-            held.table.restored();
+            held.table.go_on(taken_back.rolling(partition));
             (held.at, held.has_begun) = (Some(time), true);
             self.note(partition, &held);
         }

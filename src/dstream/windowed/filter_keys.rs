@@ -14,7 +14,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
     ///
     /// The window without the filter is not changed. A program that uses both pays for both: each keeps totals of its
     /// own, and they share the panes. A name that the window was given, and a checkpoint interval, are those of the filtered
-    /// one too, unless it is given others.
+    /// one too, unless it is given others; what it keeps is found by `NAME/filter_keys` then.
     ///
     /// # Examples
     ///
@@ -38,6 +38,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
             Some(operator) => {
                 let filtered = DStream::build(&self.graph, operator, Location::caller());
                 filtered.node.set_checkpoint_as(&self.node);
+                filtered.node.set_named_as(&self.node);
                 filtered
             }
             None => self.lift("filter_keys", move |batch| {

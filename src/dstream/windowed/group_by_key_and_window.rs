@@ -2,8 +2,12 @@ use std::time::Duration;
 
 use super::window::Span;
 use crate::data::{Data, Exchange, Key, Partitions};
-use crate::dataset::Header;
-use crate::dstream::DStream;
+use crate::dataset::{Dataset, Header};
+use crate::dstream::{DStream, Edge, Operator};
+use crate::error::Result;
+use crate::time::{Interval, Time};
+
+const NAME: &str = "group_by_key_and_window";
 
 impl<K: Data, V: Data> DStream<(K, V)> {
     /// Gathers the values of each key over a window: in the order of the batches, and within a batch in that of its
@@ -55,17 +59,42 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         K: Key,
         V: Exchange,
     {
-        const NAME: &str = "group_by_key_and_window";
         self.check_partitions(partitions);
         let span = Span { window, slide };
         let panes = self.panes(NAME, span, partitions, move |pairs| pairs.group_by_key_with(partitions));
+        panes.keep_for_window();
+        self.attach(Grouped { panes, span, partitions })
+    }
+}
+
+/// Puts the groups of the panes of a window together.
+struct Grouped<K, V> {
+    panes: DStream<(K, Vec<V>)>,
+    span: Span,
+    partitions: Partitions,
+}
+
+impl<K: Key, V: Exchange> Operator<(K, Vec<V>)> for Grouped<K, V> {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn slide(&self) -> Duration {
+        self.span.slide
+    }
+
+    fn parents(&self) -> Vec<Edge> {
+        vec![self.panes.edge_for(self.span.window)]
+    }
+
+    fn compute(&self, at: Time) -> Result<Option<Dataset<(K, Vec<V>)>>> {
+        let panes = self.panes.batches(Interval::ending_at(at, self.span.window))?;
+        let groups = Dataset::union_all(panes.into_iter().map(|(_, pane)| pane), self.panes.runtime());
+        let append = |mut all: Vec<V>, more| {
+            all.extend(more);
+            all
+        };
         // Panes have their keys in the same partitions, and so has their union: nothing is moved.
-        panes.window_of(span).lift(NAME, move |groups| {
-            let append = |mut all: Vec<V>, more| {
-                all.extend(more);
-                all
-            };
-            groups.reduce_by_key_into(Header::new(NAME), append, partitions)
-        })
+        Ok(Some(groups.reduce_by_key_into(Header::new(NAME), append, self.partitions)))
     }
 }

@@ -6,7 +6,7 @@ use super::window::Span;
 use crate::data::{Exchange, Key, hash_key, part_of};
 use crate::error::Result;
 use crate::state::shape::shape;
-use crate::state::{Chunk, Durable, Entries, Saved, Schema, read_entries};
+use crate::state::{Chunk, Durable, Entries, Rolling, Saved, Schema, TakenBack, read_entries};
 use crate::time::Time;
 
 /// What a sliding window keeps from one time to the next, partition by partition.
@@ -17,8 +17,7 @@ pub(super) struct Kept<K, V> {
     method: &'static str,
     span: Span,
     pub(super) partitions: Box<[KeptPartition<K, V>]>,
-    /// The window up to which chunks were taken back, and whether there were some of other partitions among them.
-    restored: Mutex<Option<(Time, bool)>>,
+    taken_back: Mutex<TakenBack>,
 }
 
 /// What is kept of one partition, and what planning has to know of it while a task holds it.
@@ -42,22 +41,13 @@ pub(super) struct State<K, V> {
     rolling: Rolling,
 }
 
-/// How far a snapshot has come. It is written along with what each batch has changed, so that nothing waits for it.
-#[derive(Default)]
-struct Rolling {
-    /// The batch from which on chunks are needed; `None` if the next one has to have it all.
-    since: Option<Time>,
-    /// The batch at which a snapshot has begun that is not complete.
-    under_way: Option<Time>,
-}
-
 /// A batch adds at least so many keys to a snapshot that is under way. In tests few, so that one takes several batches.
 const LEAST_SHARE: usize = if cfg!(test) { 3 } else { 1000 };
 
 impl<K: Key, V: Exchange> Kept<K, V> {
     pub(super) fn new(method: &'static str, span: Span, partitions: usize) -> Self {
         let partitions = (0..partitions).map(|_| KeptPartition::new()).collect();
-        Kept { method, span, partitions, restored: Mutex::default() }
+        Kept { method, span, partitions, taken_back: Mutex::default() }
     }
 
     /// The oldest window that came from a checkpoint and is without its panes in some partition.
@@ -111,28 +101,13 @@ impl<K: Key, V: Exchange> State<K, V> {
     fn save(&mut self, time: Time, due: bool, into: &mut Vec<u8>) -> Result<Saved> {
         let State { panes, rolling, .. } = self;
         let mut entries = Entries::new(into);
-        let since = match rolling.since {
-            Some(since) => {
-                let changed = panes.save_changes(&mut entries)?;
-                if due && rolling.under_way.is_none() {
-                    rolling.under_way = Some(time);
-                }
-                match rolling.under_way {
-                    Some(begun) if panes.save_share(&mut entries, changed.max(LEAST_SHARE))? => {
-                        rolling.under_way = None;
-                        begun
-                    }
-                    _ => since,
-                }
-            }
-            None => {
-                panes.save_all(&mut entries)?;
-                time
-            }
+        let changed = panes.save_changes(&mut entries)?;
+        let is_complete = match rolling.share(time, due, changed.max(LEAST_SHARE)) {
+            Some(share) => panes.save_share(&mut entries, share)?,
+            None => false,
         };
-        rolling.since = Some(since);
         panes.forget_changes();
-        Ok(Saved { since, keys: panes.len() as u64 })
+        Ok(Saved { since: rolling.saved(time, is_complete), keys: panes.len() as u64 })
     }
 }
 
@@ -164,34 +139,22 @@ impl<K: Key, V: Exchange> Durable for Kept<K, V> {
         let count = self.partitions.len();
         let mut placed: Vec<Vec<(K, Option<V>)>> = (0..count).map(|_| Vec::new()).collect();
         read_entries(chunk.bytes, |key: K, total| placed[part_of(hash_key(&key), count)].push((key, total)))?;
-        // Keys are hashed anew, and may lie elsewhere even if there are as many partitions.
-        let has_moved = |(partition, entries): (usize, &Vec<_>)| partition != chunk.partition && !entries.is_empty();
-        let is_mixed = chunk.partitions != count || placed.iter().enumerate().any(has_moved);
+        self.taken_back.lock().unwrap_or_else(PoisonError::into_inner).note(chunk, &placed);
         for (partition, entries) in self.partitions.iter().zip(placed) {
             if !entries.is_empty() {
                 partition.lock().panes.restore(entries);
             }
         }
-        if chunk.partitions == count && chunk.partition < count {
-            let rolling = &mut self.partitions[chunk.partition].lock().rolling;
-            rolling.since = rolling.since.min(Some(chunk.time)).or(Some(chunk.time));
-        }
-        let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
-        let (newest, was_mixed) = restored.unwrap_or((chunk.time, false));
-        *restored = Some((newest.max(chunk.time), was_mixed || is_mixed));
         Ok(())
     }
 
     fn restored(&self, _: Time) -> Result<()> {
-        let restored = *self.restored.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((at, is_mixed)) = restored else { return Ok(()) };
-        for partition in &*self.partitions {
+        let taken_back = self.taken_back.lock().unwrap_or_else(PoisonError::into_inner);
+        // A window may slide by several batches: its totals are as of the last of its own times.
+        let Some(at) = taken_back.newest() else { return Ok(()) };
+        for (number, partition) in self.partitions.iter().enumerate() {
             let mut state = partition.lock();
-            (state.at, state.is_bare) = (Some(at), true);
-            if is_mixed {
-                // Chunks of two ways to cut the keys have no order among them: the next has all keys.
-                state.rolling = Rolling::default();
-            }
+            (state.at, state.is_bare, state.rolling) = (Some(at), true, taken_back.rolling(number));
             partition.note(&state);
         }
         Ok(())
@@ -200,25 +163,95 @@ impl<K: Key, V: Exchange> Durable for Kept<K, V> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::collections::BTreeMap;
 
     use super::*;
+    use crate::dstream::windowed::panes::Reducer;
+
+    type Sums = Kept<u64, i64>;
+
+    fn at(second: i64) -> Time {
+        Time::from_millis(1000 * second)
+    }
+
+    fn kept(partitions: usize) -> Sums {
+        let second = std::time::Duration::from_secs(1);
+        let kept = Sums::new("sums", Span { window: 2 * second, slide: second }, partitions);
+        kept.record();
+        kept
+    }
+
+    /// A chunk: its batch, its partition of so many, and its bytes.
+    type Saved = (i64, usize, usize, Vec<u8>);
+
+    /// What is saved of a batch, and from which second on each partition needs chunks.
+    fn save(kept: &Sums, second: i64) -> (Vec<Saved>, Vec<i64>) {
+        let count = kept.partitions.len();
+        let save = |partition| {
+            let mut bytes = Vec::new();
+            let saved = kept.save(partition, at(second), false, &mut bytes).unwrap();
+            ((second, partition, count, bytes), saved.since.as_millis() / 1000)
+        };
+        (0..count).map(save).unzip()
+    }
+
+    fn restored(partitions: usize, chunks: &[Saved]) -> Sums {
+        let kept = kept(partitions);
+        for (second, partition, partitions, bytes) in chunks {
+            let (partition, partitions) = (*partition, *partitions);
+            kept.restore(&Chunk { time: at(*second), partition, partitions, version: 1, bytes }).unwrap();
+        }
+        kept.restored(at(9)).unwrap();
+        kept.record();
+        kept
+    }
+
+    fn totals(kept: &Sums) -> BTreeMap<u64, i64> {
+        let mut all = BTreeMap::new();
+        for partition in &*kept.partitions {
+            let state = partition.lock();
+            assert_eq!((state.at, state.is_bare), (Some(at(1)), true));
+            all.extend(state.panes.totals(&|a, b| a + b).map(|(key, total)| (*key, total)));
+        }
+        all
+    }
+
+    /// Twelve keys in two partitions.
+    fn written() -> Vec<Saved> {
+        let reducer = Reducer { reduce: |a, b| a + b, inverse: Some(|a: i64, b: i64| a - b) };
+        let sums = kept(2);
+        for (partition, part) in sums.partitions.iter().enumerate() {
+            let records: Vec<_> =
+                (0..12).filter(|key| part_of(hash_key(key), 2) == partition).map(|key| (key, 10)).collect();
+            part.lock().panes.push(at(1), &records, &reducer);
+        }
+        save(&sums, 1).0
+    }
 
     #[test]
-    fn chunks_with_keys_of_other_partitions_are_not_needed_for_long() {
-        let at = Time::from_micros;
-        let second = Duration::from_secs(1);
-        let kept = Kept::<u64, u64>::new("test", Span { window: second, slide: second }, 2);
-        let key = (0..).find(|key| part_of(hash_key(key), 2) == 1).unwrap();
-        // As it lay when keys were hashed differently.
-        let mut bytes = Vec::new();
-        Entries::new(&mut bytes).put(&key, &7u64).unwrap();
-        kept.restore(&Chunk { time: at(1), partition: 0, partitions: 2, version: 1, bytes: &bytes }).unwrap();
-        kept.restored(at(1)).unwrap();
-        kept.record();
-        for (partition, keys) in [(0, 0), (1, 1)] {
-            let saved = kept.save(partition, at(2), false, &mut Vec::new()).unwrap();
-            assert_eq!(saved, Saved { since: at(2), keys }, "partition {partition}");
-        }
+    fn totals_go_on_in_other_partitions_and_are_written_anew_soon() {
+        let expected: BTreeMap<u64, i64> = (0..12).map(|key| (key, 10)).collect();
+        let sums = restored(1, &written());
+        assert_eq!(totals(&sums), expected);
+        // Three keys at a time.
+        let needed: Vec<(usize, Vec<i64>)> =
+            (2..8).map(|second| save(&sums, second)).map(|(chunks, since)| (chunks[0].3.len(), since)).collect();
+        let share = needed[0].0;
+        let expected = [(share, 1), (share, 1), (share, 1), (share, 2), (0, 2), (0, 2)];
+        assert_eq!(needed, expected.map(|(bytes, since)| (bytes, vec![since])));
+        assert!(share > 0);
+    }
+
+    /// As if the hash of keys had been another one: the second partition has had the keys of the first.
+    #[test]
+    fn totals_whose_keys_have_moved_are_written_at_once() {
+        let mut chunks = written();
+        chunks.iter_mut().for_each(|chunk| chunk.1 = 1 - chunk.1);
+        let sums = restored(2, &chunks);
+        let (mut chunks, since) = save(&sums, 2);
+        assert_eq!(since, [2, 2]);
+        chunks.iter_mut().for_each(|chunk| chunk.0 = 1);
+        assert_eq!(totals(&restored(3, &chunks)), totals(&sums));
+        assert_eq!(totals(&sums).len(), 12);
     }
 }

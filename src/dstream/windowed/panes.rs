@@ -229,11 +229,6 @@ impl<K: Key, V: Exchange> Panes<K, V> {
         self.changes = Some(Changes { totals: Vec::new(), forgotten: Vec::new(), next: 0 });
     }
 
-    /// Saves all there is.
-    pub(super) fn save_all(&self, entries: &mut Entries<'_>) -> Result<()> {
-        (0..self.totals.len()).try_for_each(|id| self.save_total(entries, id))
-    }
-
     /// Saves what has changed, and returns how many keys that are.
     pub(super) fn save_changes(&self, entries: &mut Entries<'_>) -> Result<usize> {
         let Some(changes) = &self.changes else { return Ok(0) };

@@ -29,6 +29,24 @@ impl<T: Data> DStream<T> {
         F: Fn(V, V) -> V + Send + Sync + 'static,
         I: Fn(V, V) -> V + Send + Sync + 'static,
     {
+        self.sliding_part(None, name, pairs, reducer, span, partitions)
+    }
+
+    /// As [`sliding`](DStream::sliding), as a part of the operator that reads it.
+    #[track_caller]
+    pub(super) fn sliding_part<K: Key, V: Exchange, F, I>(
+        &self,
+        part: Option<&'static str>,
+        name: &'static str,
+        pairs: impl Fn(Dataset<T>) -> Dataset<(K, V)> + Send + Sync + 'static,
+        reducer: Reducer<F, I>,
+        span: Span,
+        partitions: Partitions,
+    ) -> DStream<(K, V)>
+    where
+        F: Fn(V, V) -> V + Send + Sync + 'static,
+        I: Fn(V, V) -> V + Send + Sync + 'static,
+    {
         self.check_partitions(partitions);
         let reducer = Arc::new(reducer);
         let reduce = Arc::clone(&reducer);
@@ -39,6 +57,7 @@ impl<T: Data> DStream<T> {
         self.attach(Sliding {
             name: name.to_string(),
             method: name,
+            part,
             panes,
             reducer,
             filter: None,
@@ -54,6 +73,7 @@ impl<T: Data> DStream<T> {
 struct Sliding<K, V, F, I> {
     name: String,
     method: &'static str,
+    part: Option<&'static str>,
     panes: DStream<(K, V)>,
     reducer: Arc<Reducer<F, I>>,
     filter: Option<Predicate<(K, V)>>,
@@ -78,6 +98,10 @@ where
 {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn part(&self) -> Option<&'static str> {
+        self.part
     }
 
     fn slide(&self) -> Duration {
@@ -149,6 +173,7 @@ where
         Some(Box::new(Sliding {
             name: name.to_string(),
             method: self.method,
+            part: None,
             panes: self.panes.clone(),
             reducer: Arc::clone(&self.reducer),
             filter: Some(filter),

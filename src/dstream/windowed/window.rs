@@ -4,6 +4,7 @@ use crate::data::{Data, Exchange, Key, Partitions};
 use crate::dataset::Dataset;
 use crate::dstream::{BatchFormat, DStream, Edge, Operator};
 use crate::error::Result;
+use crate::id::PANES;
 use crate::time::{Interval, Time, common_step};
 
 impl<T: Data> DStream<T> {
@@ -32,11 +33,6 @@ impl<T: Data> DStream<T> {
     pub fn window(&self, window: Duration, slide: Duration) -> DStream<T> {
         let span = Span { window, slide };
         self.check_span(span);
-        self.window_of(span)
-    }
-
-    #[track_caller]
-    pub(super) fn window_of(&self, span: Span) -> DStream<T> {
         self.keep_for_window();
         self.attach(Window { parent: self.clone(), span })
     }
@@ -116,8 +112,8 @@ impl<T: Data, U: Data, F: Fn(Dataset<T>) -> Dataset<U> + Send + Sync + 'static> 
         self.name
     }
 
-    fn is_part(&self) -> bool {
-        true
+    fn part(&self) -> Option<&'static str> {
+        Some(PANES)
     }
 
     fn slide(&self) -> Duration {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::recovery::TakeBack;
+use super::super::recovery::{PartRole, TakeBack};
 use super::*;
 use crate::dstream::StateSpec;
 use crate::input::InputBatch;
@@ -450,6 +450,40 @@ fn a_filtered_window_is_saved_as_often_as_the_window() {
     assert_eq!(filtered().checkpoint_interval(), Some(4 * SECOND));
     assert_eq!(filtered().filter_keys(|_, sum| *sum != 1).checkpoint_interval(), Some(4 * SECOND));
     assert_eq!(filtered().checkpoint(2 * SECOND).checkpoint_interval(), Some(2 * SECOND));
+}
+
+/// What a checkpoint has of streams, by name.
+#[track_caller]
+fn check_names(build: impl Fn(&DStream<(i64, i64)>) -> Vec<DStream<i64>>, expected: &[&str]) {
+    let graph = Graph::new();
+    graph.builder.has_checkpoint(None);
+    let streams = build(&graph.numbers.map(|n| (n, n)));
+    let _emitted: Vec<_> = streams.iter().map(collect).collect();
+    let parts = graph.begin(Duration::ZERO).parts(Duration::ZERO).into_iter();
+    let kept = parts.filter(|part| matches!(part.role, PartRole::State(..) | PartRole::Batches(_)));
+    assert_eq!(kept.map(|part| part.name).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn what_a_window_with_a_name_is_made_of_is_found_by_it() {
+    let first = |pairs: DStream<(i64, i64)>| pairs.map(|(key, _)| key);
+    let sums = |pairs: &DStream<(i64, i64)>| {
+        pairs.reduce_by_key_and_window_inverse(|a, b| a + b, |a, b| a - b, 3 * SECOND, SECOND).named("sums")
+    };
+    let odd = |sums: &DStream<(i64, i64)>| sums.filter_keys(|_, sum| sum % 2 == 1);
+    check_names(|pairs| vec![first(sums(pairs))], &["sums/panes", "sums"]);
+    check_names(|pairs| vec![first(odd(&sums(pairs)))], &["sums/panes", "sums/filter_keys"]);
+    check_names(|pairs| vec![first(odd(&odd(&sums(pairs))))], &["sums/panes", "sums/filter_keys"]);
+    check_names(|pairs| vec![first(odd(&sums(pairs)).named("odd"))], &["odd/panes", "odd"]);
+    let all = |pairs: &DStream<(i64, i64)>| {
+        let sums = sums(pairs);
+        vec![first(odd(&sums)), first(odd(&sums)), first(sums)]
+    };
+    check_names(all, &["sums/panes", "sums/filter_keys", "sums/filter_keys 2", "sums"]);
+    let groups = |pairs: &DStream<(i64, i64)>| pairs.group_by_key_and_window(3 * SECOND, SECOND).named("groups");
+    check_names(|pairs| vec![groups(pairs).map(|(key, _)| key)], &["groups/panes"]);
+    let count = |pairs: &DStream<(i64, i64)>| pairs.count_by_window(3 * SECOND, SECOND).named("count");
+    check_names(|pairs| vec![count(pairs).map(|count| count as i64)], &["count/total/panes", "count/total"]);
 }
 
 /// An error of planning a batch again waits for whoever asks for the batch, and the closure is not asked again.
