@@ -1,8 +1,8 @@
 //! How much memory does a program with a large state take, and is it more while the state is saved?
 //!
 //! The program gives every one of many keys a state, and then goes round the keys again and again, a hundredth of them a
-//! batch. All of it goes into a checkpoint: each batch saves what it has changed, and about as much again of the rest, so
-//! that a snapshot goes round the keys too. Started again with the same directory, the program goes on where it was.
+//! batch. All of it goes into a checkpoint: each batch saves what it has changed, and some of the rest, so that a snapshot
+//! goes round the keys too. Started again with the same directory, the program goes on where it was.
 //!
 //! ```text
 //! cargo run --release --example large_state -- --keys 1000000 --directory /tmp/large-state

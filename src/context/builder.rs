@@ -64,8 +64,9 @@ impl StreamingContextBuilder {
     /// again, on the same records: an output that is not idempotent may show what it had done before.
     ///
     /// Between attempts the job thread waits, as [`output_backoff`](StreamingContextBuilder::output_backoff) says, and
-    /// with it the outputs and batches behind. [`Stop::Now`] and errors end the wait: the output then counts as dropped,
-    /// and its input comes again. [`Stop::Gracefully`] waits for it, up to its deadline.
+    /// with it the outputs and batches behind. [`Stop::Now`](crate::Stop::Now) and errors end the wait: the output then
+    /// counts as dropped, and its input comes again. [`Stop::Gracefully`](crate::Stop::Gracefully) waits for it, up to its
+    /// deadline.
     ///
     /// # Examples
     ///
