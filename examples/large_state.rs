@@ -12,8 +12,8 @@
 //! nothing is known of the memory); the second time first what there is after the restart. The first time:
 //!
 //! ```text
-//! filled: 1000000 keys, 195 MB of state; 224 MB resident, at most 224 MB so far
-//! 250 batches later: 1000000 keys, 195 MB of state; 243 MB resident, at most 248 MB so far
+//! filled: 1000000 keys, 155 MB of state; 167 MB resident, at most 167 MB so far
+//! 250 batches later: 1000000 keys, 155 MB of state; 169 MB resident, at most 171 MB so far
 //! ```
 //!
 //! Under a limit of the system (`ulimit -d`, in KiB) it runs as well as without, as long as the limit suffices. If it does
