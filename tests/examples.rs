@@ -232,7 +232,8 @@ fn a_large_state_is_not_doubled_by_its_snapshots_or_by_a_restart() {
     assert_eq!(first.iter().map(|(phase, _)| phase.as_str()).collect::<Vec<_>>(), ["filled", "120 batches later"]);
     assert_eq!(second.iter().map(|(phase, _)| phase.as_str()).collect::<Vec<_>>(), ["restored", "120 batches later"]);
     let filled = first[0].1[2];
-    assert!(filled > 90, "{first:?}");
+    // Of 128 bytes each.
+    assert!(filled >= 64, "{first:?}");
     for (phase, numbers) in first.iter().chain(&second) {
         assert_eq!(numbers[0], 500_000, "{phase}");
         assert!(numbers[3] * 2 < filled * 3, "{phase}: {numbers:?} while {filled} MB were enough to fill it");
