@@ -54,7 +54,8 @@ impl<T: Data> DStream<T> {
     {
         let reducer = Reducer { reduce: |a, b| a + b, inverse: Some(|a, b| a - b) };
         let pairs = |records: Dataset<T>| records.map(|record| (record, 1));
-        let counts = self.sliding("count_by_value_and_window", pairs, reducer, Span { window, slide }, partitions);
+        let counts =
+            self.sliding("count_by_value_and_window", None, pairs, reducer, Span { window, slide }, partitions);
         counts.filter_keys(|_, count| *count > 0)
     }
 }

@@ -62,7 +62,7 @@ impl<K: Data, V: Data> DStream<(K, V)> {
         K: Key,
         V: Exchange,
     {
-        self.sliding("reduce_by_key_and_window", |pairs| pairs, plain(f), Span { window, slide }, partitions)
+        self.sliding("reduce_by_key_and_window", None, |pairs| pairs, plain(f), Span { window, slide }, partitions)
     }
 
     /// As [`reduce_by_key_and_window`](DStream::reduce_by_key_and_window), for functions that can be undone:
@@ -126,6 +126,6 @@ impl<K: Data, V: Data> DStream<(K, V)> {
     {
         let reducer = Reducer { reduce: f, inverse: Some(inverse) };
         let span = Span { window, slide };
-        self.sliding("reduce_by_key_and_window_inverse", |pairs| pairs, reducer, span, partitions)
+        self.sliding("reduce_by_key_and_window_inverse", None, |pairs| pairs, reducer, span, partitions)
     }
 }

@@ -130,7 +130,7 @@ impl<T: Data> DStream<T> {
         F: Fn(V, V) -> V + Send + Sync + 'static,
         I: Fn(V, V) -> V + Send + Sync + 'static,
     {
-        let total = self.sliding_part(Some("total"), name, values, reducer, span, Partitions::new(1));
+        let total = self.sliding(name, Some("total"), values, reducer, span, Partitions::new(1));
         total.lift(name, |total| total.map(|((), value)| value))
     }
 }

@@ -15,29 +15,12 @@ use crate::time::{Interval, Time};
 
 impl<T: Data> DStream<T> {
     /// What is behind every reduced window: the pairs that `pairs` makes of this stream, reduced to panes, and windows
-    /// that are added up from panes.
+    /// that are added up from panes. `part` says which part of the operator that reads them they are, if they are one.
     #[track_caller]
     pub(super) fn sliding<K: Key, V: Exchange, F, I>(
         &self,
         name: &'static str,
-        pairs: impl Fn(Dataset<T>) -> Dataset<(K, V)> + Send + Sync + 'static,
-        reducer: Reducer<F, I>,
-        span: Span,
-        partitions: Partitions,
-    ) -> DStream<(K, V)>
-    where
-        F: Fn(V, V) -> V + Send + Sync + 'static,
-        I: Fn(V, V) -> V + Send + Sync + 'static,
-    {
-        self.sliding_part(None, name, pairs, reducer, span, partitions)
-    }
-
-    /// As [`sliding`](DStream::sliding), as a part of the operator that reads it.
-    #[track_caller]
-    pub(super) fn sliding_part<K: Key, V: Exchange, F, I>(
-        &self,
         part: Option<&'static str>,
-        name: &'static str,
         pairs: impl Fn(Dataset<T>) -> Dataset<(K, V)> + Send + Sync + 'static,
         reducer: Reducer<F, I>,
         span: Span,

@@ -99,10 +99,10 @@ fn states_are_kept_new_or_gone() {
     let case = Case { saved: &one, now: &one, ..Case::default() };
     case.check(Kept, &["totals.rs:1: the state `totals` is kept"]);
     let case = Case { now: &other, ..Case::default() };
-    case.check(Fine, &["sums/map_with_state.rs:1: the state `sums` is new and starts empty"]);
+    case.check(Fine, &["sums/map_with_state.rs:1: the state `sums` is new"]);
 
     let gone = "the state `totals`, kept by the operator at totals.rs:1, is gone";
-    let new = "sums/map_with_state.rs:1: the state `sums` is new and starts empty";
+    let new = "sums/map_with_state.rs:1: the state `sums` is new";
     let line = format!("{gone}: let go of it with `Upgrade::new().drop_state(\"totals\")`");
     Case { saved: &one, now: &different, ..Case::default() }.check(Refused, &[&line, new]);
     let line = format!(
