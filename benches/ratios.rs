@@ -75,7 +75,7 @@ fn checkpointed(size: Size, records: usize) {
     }
     let without = median(&programs[0].5);
     for (name, sync, mut program, run, wall, processor) in programs {
-        run.stop();
+        program.stop(&run);
         let (wall, processor) = (median(&wall), median(&processor));
         let added = 100.0 * (processor / without - 1.0);
         println!(
@@ -87,7 +87,7 @@ fn checkpointed(size: Size, records: usize) {
             let begin = Instant::now();
             let run = program.start();
             let millis = begin.elapsed().as_secs_f64() * 1e3;
-            run.stop();
+            program.stop(&run);
             println!("checkpoint, {name}: first batch done {millis:.0} ms after the start; target 1000 ms");
         }
     }

@@ -19,13 +19,16 @@ fn batches(criterion: &mut Criterion) {
         let mut program = Checkpointed::new(Size::from_args(), sync, RECORDS);
         let run = program.start();
         group.sample_size(20).bench_function(name, |bencher| bencher.iter(|| program.tick(&run)));
+        program.stop(&run);
     }
 }
 
 /// From the start of the program to its first batch being done, with the states of 1 M keys in its checkpoint.
 fn recovery(criterion: &mut Criterion) {
     let mut program = Checkpointed::new(Size::from_args(), Some(SyncPolicy::EveryBatch), RECORDS);
-    program.start().stop();
+    let run = program.start();
+    program.stop(&run);
+    drop(run);
     criterion.benchmark_group("recovery").sample_size(10).bench_function("1 M keys", |bencher| {
         bencher.iter_batched(|| (), |()| program.start().stop(), BatchSize::PerIteration);
     });

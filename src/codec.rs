@@ -2,6 +2,7 @@
 
 mod block;
 
+use bincode::config;
 use bincode::enc::write::Writer;
 use bincode::error::EncodeError;
 use serde::{Serialize, de::DeserializeOwned};
@@ -13,11 +14,10 @@ pub(crate) use block::{Block, BlockRead, block_len, decode_block};
 /// No single value may claim more than this: a torn length must not make the process ask for it.
 const MAX_VALUE_BYTES: usize = 1 << 30;
 
-const FORMAT: bincode::config::Configuration<
-    bincode::config::LittleEndian,
-    bincode::config::Varint,
-    bincode::config::Limit<MAX_VALUE_BYTES>,
-> = bincode::config::standard().with_limit::<MAX_VALUE_BYTES>();
+type Format<I> = config::Configuration<config::LittleEndian, I, config::Limit<MAX_VALUE_BYTES>>;
+
+const VARIABLE: Format<config::Varint> = config::standard().with_limit::<MAX_VALUE_BYTES>();
+const FIXED: Format<config::Fixint> = VARIABLE.with_fixed_int_encoding();
 
 /// The bytes of a frame before its body: the length of the body and its checksum.
 pub(crate) const FRAME_HEAD: usize = 8;
@@ -43,18 +43,54 @@ pub(crate) fn decode_frame<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8
     Ok((value, rest))
 }
 
-/// Appends the bytes of a value.
+/// How the numbers of a value are written: those in it, the lengths of its texts and lists, and which variants its enums
+/// are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    /// In one byte up to 250; above, in a byte of 251, 252 or 253 and then 2, 4 or 8 bytes. Those with a sign go there and
+    /// back: 0, -1, 1, -2, 2.
+    Variable,
+    /// In as many bytes as their type has; lengths in 8 bytes, variants in 4. They are written several times as fast.
+    Fixed,
+}
+
+impl Numbers {
+    /// What is best for a type: one that owns nothing on the heap is made of numbers for the most part, and one that does has
+    /// lengths, which are small. The same type may be told otherwise by another compiler: whoever reads later has to note
+    /// it.
+    pub(crate) const fn of<T>() -> Self {
+        if std::mem::needs_drop::<T>() { Numbers::Variable } else { Numbers::Fixed }
+    }
+
+    /// Appends the bytes of a value.
+    #[inline]
+    pub(crate) fn encode<T: Serialize>(self, value: &T, into: &mut Vec<u8>) -> Result<()> {
+        let start = into.len();
+        let written = match self {
+            Numbers::Variable => bincode::serde::encode_into_writer(value, Append(into), VARIABLE),
+            Numbers::Fixed => bincode::serde::encode_into_writer(value, Append(into), FIXED),
+        };
+        match written {
+            Ok(()) if into.len() - start <= MAX_VALUE_BYTES => Ok(()),
+            Ok(()) => Err(too_long::<T>(into.len() - start)),
+            Err(error) => Err(unwritable::<T>(error)),
+        }
+    }
+
+    /// Reads the value at the start of `bytes`, and returns how many of them it took.
+    pub(crate) fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<(T, usize)> {
+        let read = match self {
+            Numbers::Variable => bincode::serde::decode_from_slice(bytes, VARIABLE),
+            Numbers::Fixed => bincode::serde::decode_from_slice(bytes, FIXED),
+        };
+        read.map_err(|e| torn::<T>("its bytes do not fit the type").caused_by(e))
+    }
+}
+
+/// Appends the bytes of a value, whose numbers are of variable length.
 #[inline]
 pub(crate) fn encode_value<T: Serialize>(value: &T, into: &mut Vec<u8>) -> Result<()> {
-    let start = into.len();
-    bincode::serde::encode_into_writer(value, Append(into), FORMAT)
-        .map_err(|e| Error::new(ErrorKind::Codec, format!("a {} cannot be written", name::<T>())).caused_by(e))?;
-    let length = into.len() - start;
-    if length > MAX_VALUE_BYTES {
-        let message = format!("a {} takes {length} bytes, more than {MAX_VALUE_BYTES}", name::<T>());
-        return Err(Error::new(ErrorKind::Codec, message));
-    }
-    Ok(())
+    Numbers::Variable.encode(value, into)
 }
 
 /// Bytes go to the end of a vector. (As a [`std::io::Write`] it would be asked for each few of them by a call.)
@@ -68,10 +104,9 @@ impl Writer for Append<'_> {
     }
 }
 
-/// Reads the value at the start of `bytes`, and returns how many of them it took.
+/// Reads the value at the start of `bytes`, whose numbers are of variable length, and returns how many of them it took.
 pub(crate) fn decode_value<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize)> {
-    bincode::serde::decode_from_slice(bytes, FORMAT)
-        .map_err(|e| torn::<T>("its bytes do not fit the type").caused_by(e))
+    Numbers::Variable.decode(bytes)
 }
 
 /// Writes the head of a frame whose body is complete.
@@ -95,6 +130,16 @@ fn open_frame<T>(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
 /// What the head of a frame says of the length of the body.
 fn body_len(head: &[u8; FRAME_HEAD]) -> usize {
     u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize
+}
+
+#[cold]
+fn too_long<T>(length: usize) -> Error {
+    Error::new(ErrorKind::Codec, format!("a {} takes {length} bytes, more than {MAX_VALUE_BYTES}", name::<T>()))
+}
+
+#[cold]
+fn unwritable<T>(error: EncodeError) -> Error {
+    Error::new(ErrorKind::Codec, format!("a {} cannot be written", name::<T>())).caused_by(error)
 }
 
 /// The error of bytes that are no `T`.

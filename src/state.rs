@@ -2,7 +2,6 @@
 //! understands. Knows nothing of streams, of batches but their times, or of where chunks go.
 
 pub(crate) mod chunk;
-mod entries;
 mod journal;
 mod key_ids;
 mod key_state;
@@ -17,7 +16,7 @@ use crate::error::Result;
 use crate::id::OperatorId;
 use crate::time::Time;
 
-pub(crate) use entries::{Entries, read_entries, read_entries_with};
+pub(crate) use chunk::ChunkWriter;
 pub(crate) use key_ids::{KeyIds, TOGETHER};
 pub use key_state::KeyState;
 pub(crate) use migrations::Migrations;
@@ -46,11 +45,11 @@ pub(crate) trait Durable: Send + Sync {
     /// From here on `save` is called after every batch: what changes has to be noted.
     fn record(&self);
 
-    /// Appends what the batch at `time` has changed in a partition, which is at `time`, and a share of what it has left
-    /// alone, so that older chunks are not needed for ever. `due` says that the time has come to begin with a snapshot,
-    /// if the last one is complete. Calls for different partitions run at the same time. What was appended is never
-    /// asked for again.
-    fn save(&self, partition: usize, time: Time, due: bool, into: &mut Vec<u8>) -> Result<Saved>;
+    /// Takes what the batch at `time` has changed in a partition, which is at `time`, and a share of what it has left
+    /// alone, so that older chunks are not needed for ever: the bytes of a chunk. `due` says that the time has come to
+    /// begin with a snapshot, if the last one is complete. Calls for different partitions run at the same time. What was
+    /// taken is never asked for again.
+    fn save(&self, partition: usize, time: Time, due: bool) -> Result<(Saved, Vec<u8>)>;
 
     /// Takes back a chunk. All chunks of one partition come in the order in which they were saved; those of different
     /// partitions at the same time, on several threads. There may have been another number of partitions: all chunks from

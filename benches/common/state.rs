@@ -15,7 +15,7 @@ use tidemill::{
     SyncPolicy, Time,
 };
 
-use super::data::{parts, scramble, uniform_pairs, zipf_pairs};
+use super::data::{Random, parts, scramble, uniform_pairs, zipf_pairs};
 use super::windows::{INTERVAL, Run};
 use super::{Case, MakeCase, Side, Size, Work};
 
@@ -132,7 +132,7 @@ fn add_up(pairs: DStream<Pair>, total: Arc<AtomicU64>) {
 /// What a running sum over 1 M keys costs with a checkpoint on the disk, and without.
 pub struct Checkpointed {
     hands: ManualClock,
-    source: Rounds,
+    source: Draws,
     directory: TempDir,
     sync: Option<SyncPolicy>,
     total: Arc<AtomicU64>,
@@ -145,7 +145,7 @@ impl Checkpointed {
     pub fn new(size: Size, sync: Option<SyncPolicy>, records: usize) -> Self {
         Checkpointed {
             hands: ManualClock::new(),
-            source: Rounds::new(size.records(1_000_000) as u64, size.records(records) as u64),
+            source: Draws::new(size.records(1_000_000) as u64, size.records(records)),
             directory: tempfile::tempdir().unwrap(),
             sync,
             total: Arc::default(),
@@ -162,45 +162,61 @@ impl Checkpointed {
         run
     }
 
-    /// Does another batch, and looks at what came out.
+    /// Does another batch.
     pub fn tick(&mut self, run: &Run) {
         run.tick();
-        let expected = self.source.sums(self.batches);
-        assert_eq!(self.total.swap(0, Ordering::Relaxed), expected, "the sums of batch {}", self.batches);
         self.batches += 1;
+    }
+
+    /// Ends the program, and looks at what has come of all its batches.
+    pub fn stop(&self, run: &Run) {
+        run.stop();
+        let expected = self.source.sums(self.batches);
+        assert_eq!(self.total.load(Ordering::Relaxed), expected, "the sums of {} batches", self.batches);
     }
 }
 
-/// Keys by turns, each with 1: all of them in the first batch, and then so many in each. A batch follows from its time, as
-/// with a topic: nothing has to be kept for a restart.
+/// Keys, each with 1: all of them in the first batch, and then so many drawn ones in each. A batch follows from its time,
+/// as with a topic: nothing has to be kept for a restart.
 #[derive(Clone)]
-struct Rounds {
-    keys: Arc<[Pair]>,
-    share: u64,
+struct Draws {
+    keys: u64,
+    share: usize,
+    /// The numbers of the keys of several batches, and the records. They come by turns.
+    drawn: Arc<Vec<u32>>,
+    records: Arc<Vec<Pair>>,
     context: Option<SourceContext>,
 }
 
-impl Rounds {
-    fn new(keys: u64, share: u64) -> Self {
-        Rounds { keys: (0..keys).map(|key| (scramble(key), 1)).collect(), share, context: None }
+impl Draws {
+    fn new(keys: u64, share: usize) -> Self {
+        let (mut random, batches) = (Random::new(7), (40 * RECORDS).div_ceil(share));
+        let drawn: Vec<u32> = (0..batches * share).map(|_| random.below(keys) as u32).collect();
+        let records = drawn.iter().map(|key| (scramble(u64::from(*key)), 1)).collect();
+        Draws { keys, share, drawn: Arc::new(drawn), records: Arc::new(records), context: None }
     }
 
-    /// The turns of a batch: the first of each number of keys is a new round.
-    fn turns(&self, batch: u64) -> Range<u64> {
-        let keys = self.keys.len() as u64;
-        let at = |batch: u64| keys + batch * self.share;
-        if batch == 0 { 0..keys } else { at(batch - 1)..at(batch) }
+    /// Where the records of a batch are, but for the first.
+    fn of(&self, batch: u64) -> Range<usize> {
+        let begin = (batch - 1) as usize * self.share % self.records.len();
+        begin..begin + self.share
     }
 
-    /// Every record has made the sum of its key one more than the round before.
-    fn sums(&self, batch: u64) -> u64 {
-        self.turns(batch).map(|turn| turn / self.keys.len() as u64 + 1).sum()
+    /// What the sums come to that so many batches emit.
+    fn sums(&self, batches: u64) -> u64 {
+        let (mut sums, mut total) = (vec![1u64; self.keys as usize], self.keys);
+        for key in (1..batches).flat_map(|batch| &self.drawn[self.of(batch)]) {
+            let sum = &mut sums[*key as usize];
+            *sum += 1;
+            total += *sum;
+        }
+        total
     }
 }
 
-impl Source<Pair> for Rounds {
+impl Source<Pair> for Draws {
     fn name(&self) -> String {
-        "rounds".to_string()
+        "draws".to_string()
     }
 
     fn start(&mut self, context: &SourceContext) -> Result<()> {
@@ -210,17 +226,18 @@ impl Source<Pair> for Rounds {
 
     fn batch(&mut self, time: Time) -> Result<Option<InputBatch<Pair>>> {
         let context = self.context.as_ref().expect("a source is started first");
-        let turns = self.turns((time.as_micros() / INTERVAL.as_micros() as i64 - 1) as u64);
-        let (keys, begin) = (self.keys.len(), turns.start);
-        let records = turns.end - begin;
-        let part = |part: u64| {
-            let cut = |part: u64| (begin + records * part / threads() as u64) as usize;
-            (cut(part)..cut(part + 1)).map(|turn| self.keys[turn % keys]).collect()
+        let batch = (time.as_micros() / INTERVAL.as_micros() as i64 - 1) as u64;
+        let all: Vec<Pair>;
+        let records = if batch == 0 {
+            all = (0..self.keys).map(|key| (scramble(key), 1)).collect();
+            &all[..]
+        } else {
+            &self.records[self.of(batch)]
         };
         Ok(Some(InputBatch {
-            dataset: context.dataset((0..threads() as u64).map(part).collect()),
-            records,
-            description: format!("{records} records"),
+            dataset: context.dataset(parts(records, threads())),
+            records: records.len() as u64,
+            description: format!("{} records", records.len()),
             plan: Vec::new(),
         }))
     }

@@ -325,19 +325,13 @@ impl<T: Data> Node<T> {
             if !saving {
                 return Ok(None);
             }
-            let mut bytes = Vec::new();
             // Not tried again: what is noted of changes may be gone by then. The batch runs again after a restart.
-            let saved = guarded(
-                || durable.save(partition, time, due, &mut bytes),
-                |said| {
-                    Error::new(
-                        ErrorKind::User,
-                        format!("partition {partition}: writing a key or a state panicked: {said}"),
-                    )
-                },
-            );
+            let panicked =
+                |said: &str| Error::new(ErrorKind::User, format!("writing a key or a state panicked: {said}"));
+            let saved = guarded(|| durable.save(partition, time, due), panicked);
+            let saved = saved.map_err(|error| error.within(format!("partition {partition}")));
             let kind = ChunkKind::State;
-            Ok(Some(saved.map(|saved| StateChunk { operator, kind, partition, partitions, saved, bytes })))
+            Ok(Some(saved.map(|(saved, bytes)| StateChunk { operator, kind, partition, partitions, saved, bytes })))
         })?;
         chunks.into_iter().flatten().collect()
     }

@@ -61,37 +61,44 @@ pub(super) struct Journal<S> {
     /// The place of the first of them. Places count on from batch to batch, so that those of earlier batches say by
     /// themselves that nothing is there.
     first: u32,
+    /// How many of them were [written down](Journal::write_down).
+    written: usize,
+    /// The numbers of keys that have changed again after that.
+    again: Vec<u32>,
 }
 
 struct Before<S> {
     id: u32,
     /// Whether the key was changed and has the same bytes: what serde skips may be another.
     is_same: bool,
+    /// Whether it was changed again after it was written down.
+    is_again: bool,
     /// `None` if the key was only touched.
     state: Option<Option<S>>,
 }
 
 impl<S> Journal<S> {
     pub(super) fn new() -> Self {
-        Journal { entries: Vec::new(), first: 0 }
+        Journal { entries: Vec::new(), first: 0, written: 0, again: Vec::new() }
     }
 
+    /// Where a key is among the entries, if it is there.
     #[inline]
-    fn find(&mut self, id: u32, slot: &Slot<S>) -> Option<&mut Before<S>> {
-        // A place comes again after 2^32 changes, and then belongs to another key.
-        self.entries.get_mut(slot.undo().wrapping_sub(self.first) as usize).filter(|before| before.id == id)
+    fn place(&self, slot: &Slot<S>) -> usize {
+        slot.undo().wrapping_sub(self.first) as usize
     }
 
     #[inline]
     fn get(&self, id: u32, slot: &Slot<S>) -> Option<&Before<S>> {
-        self.entries.get(slot.undo().wrapping_sub(self.first) as usize).filter(|before| before.id == id)
+        // A place comes again after 2^32 changes, and then belongs to another key.
+        self.entries.get(self.place(slot)).filter(|before| before.id == id)
     }
 
     #[inline]
     fn push(&mut self, id: u32, slot: &mut Slot<S>, is_same: bool, state: Option<Option<S>>) {
         // There are as many numbers at most.
         slot.set_undo(self.first.wrapping_add(self.entries.len() as u32));
-        self.entries.push(Before { id, is_same, state });
+        self.entries.push(Before { id, is_same, is_again: false, state });
     }
 
     /// Replaces the state of a key.
@@ -108,10 +115,18 @@ impl<S> Journal<S> {
     #[inline]
     fn put_as(&mut self, is_same: bool, id: u32, slot: &mut Slot<S>, state: Option<S>) {
         let old = slot.replace(state);
-        match self.find(id, slot) {
-            Some(before) if before.state.is_none() => (before.is_same, before.state) = (is_same, Some(old)),
-            Some(before) => before.is_same &= is_same,
-            None => self.push(id, slot, is_same, Some(old)),
+        let place = self.place(slot);
+        let Some(before) = self.entries.get_mut(place).filter(|before| before.id == id) else {
+            return self.push(id, slot, is_same, Some(old));
+        };
+        if before.state.is_none() {
+            (before.is_same, before.state) = (is_same, Some(old));
+        } else {
+            before.is_same &= is_same;
+        }
+        if place < self.written && !is_same && !before.is_again {
+            before.is_again = true;
+            self.again.push(id);
         }
     }
 
@@ -139,14 +154,29 @@ impl<S> Journal<S> {
         self.entries.iter().map(|before| before.id)
     }
 
-    /// Those of them whose state has other bytes now, and if touches count, those that were touched.
-    pub(super) fn changed(&self, or_touched: bool) -> impl Iterator<Item = u32> {
-        let is_changed = |before: &Before<S>| before.state.is_some() && !before.is_same;
-        self.entries.iter().filter(move |before| or_touched || is_changed(before)).map(|before| before.id)
+    /// Calls `write` with the numbers of the keys whose state has other bytes now, and if touches count, of those that
+    /// were touched; each once from batch to batch.
+    #[inline]
+    pub(super) fn write_down(&mut self, or_touched: bool, write: impl FnMut(u32)) {
+        let is_changed = |before: &&Before<S>| or_touched || before.state.is_some() && !before.is_same;
+        self.entries[self.written..].iter().filter(is_changed).map(|before| before.id).for_each(write);
+        self.written = self.entries.len();
+    }
+
+    /// The numbers of the keys that were written down and have changed since, each once.
+    pub(super) fn changed_again(&self) -> impl Iterator<Item = u32> {
+        self.again.iter().copied()
+    }
+
+    /// Whether a key may have been written down.
+    pub(super) fn is_written(&self, id: u32, slot: &Slot<S>) -> bool {
+        self.has(id, slot) && self.place(slot) < self.written
     }
 
     /// Puts everything back as it was.
     pub(super) fn undo<K: Key>(&mut self, keys: &mut KeyIds<K, Slot<S>>) {
+        self.written = 0;
+        self.again.clear();
         for Before { id, state, .. } in self.entries.drain(..) {
             if let (Some((_, slot)), Some(state)) = (keys.get_mut(id), state) {
                 slot.replace(state);
@@ -159,9 +189,12 @@ impl<S> Journal<S> {
         let used = self.entries.len();
         self.first = self.first.wrapping_add(used as u32);
         self.entries.clear();
+        self.written = 0;
+        self.again.clear();
         // After a burst the room goes back; a batch of the usual size finds it there.
         if self.entries.capacity() / 4 > used {
             self.entries.shrink_to(2 * used);
+            self.again.shrink_to(2 * used);
         }
     }
 }

@@ -39,6 +39,11 @@ impl Rolling {
         self.begun.map(|_| if haste == Haste::End { usize::MAX } else { usual })
     }
 
+    /// Whether a snapshot has begun and is not complete.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.begun.is_some()
+    }
+
     /// The batch at `time` is saved, and has completed the snapshot or not; returns from which batch on chunks are needed.
     pub(crate) fn saved(&mut self, time: Time, is_complete: bool) -> Time {
         if is_complete {

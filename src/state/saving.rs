@@ -1,7 +1,8 @@
-use super::{Entries, Rolling, Saved, Table, chunk};
+use super::journal::Slot;
+use super::{ChunkWriter, KeyIds, Rolling, Saved, Table, chunk};
 use crate::codec::encode_value;
 use crate::data::{Exchange, Key};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::time::Time;
 
 /// How many keys a snapshot comes round with each batch, at least. In tests few, so that one takes several batches.
@@ -9,22 +10,29 @@ const SHARE: usize = if cfg!(test) { 2 } else { 1000 };
 
 /// What a table has to know to be saved: what has changed since it last was, and how far its snapshot is.
 ///
+/// Most of what a batch changes is [written down](Table::write_down) while it is made: later on it would have to be
+/// fetched from memory again, and that is most of the cost. What changes once more after that is written once more when
+/// the table is saved.
+///
 /// A snapshot goes round the table: each batch writes what it has changed, and goes on from where the last one stopped,
 /// past half as many keys, of which it writes those that nobody has written since the snapshot began. When it has been
 /// round, the chunks from before it began are not needed any more. So there is no batch that writes everything, and a
 /// round leaves between two and three times as many entries as there are keys.
-pub(super) struct Saving<K> {
+pub(super) struct Saving<K, S> {
     is_on: bool,
-    /// The numbers of keys that have changed; some may have lost their key since.
+    /// What the batch has written so far.
+    chunk: ChunkWriter<K, S>,
+    /// Why that is not whole.
+    failure: Option<Error>,
+    /// Whether the batch is committed, and not saved yet.
+    is_committed: bool,
+    /// The numbers of keys that have changed, of which the chunk does not have what they are now; some may have lost their
+    /// key since.
     changed: Vec<u32>,
-    /// The keys that lost their state.
-    gone: Vec<K>,
     rolling: Rolling,
     /// Where the snapshot is that is under way.
     snapshot: Snapshot,
     buffer: Vec<u8>,
-    /// How many bytes the last chunk took for each key that had changed.
-    entry_bytes: usize,
 }
 
 /// How far a snapshot has come.
@@ -37,7 +45,7 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    /// Makes room for the keys up to this number.
+    /// Makes room for so many numbers.
     fn reach(&mut self, all: u32) {
         self.written.resize((all as usize).div_ceil(64), 0);
     }
@@ -51,13 +59,26 @@ impl Snapshot {
     fn is_written(&self, id: u32) -> bool {
         self.written[id as usize / 64] >> (id % 64) & 1 == 1
     }
+
+    /// Some keys are written once more.
+    fn forget_written(&mut self) {
+        self.written = Vec::new();
+    }
 }
 
-impl<K> Saving<K> {
-    pub(super) fn new() -> Self {
-        let (changed, gone, buffer) = (Vec::new(), Vec::new(), Vec::new());
-        let (rolling, snapshot) = (Rolling::default(), Snapshot::default());
-        Saving { is_on: false, changed, gone, rolling, snapshot, buffer, entry_bytes: 0 }
+impl<K: Key, S: Exchange> Saving<K, S> {
+    /// `has_idle_times` says whether keys can time out.
+    pub(super) fn new(has_idle_times: bool) -> Self {
+        Saving {
+            is_on: false,
+            chunk: ChunkWriter::new(has_idle_times),
+            failure: None,
+            is_committed: false,
+            changed: Vec::new(),
+            rolling: Rolling::default(),
+            snapshot: Snapshot::default(),
+            buffer: Vec::new(),
+        }
     }
 
     pub(super) fn is_on(&self) -> bool {
@@ -65,7 +86,7 @@ impl<K> Saving<K> {
     }
 
     /// Whether two states are the same as far as their bytes tell. Nobody asks while nothing is saved.
-    pub(super) fn is_same<S: Exchange>(&mut self, old: Option<&S>, new: Option<&S>) -> bool {
+    pub(super) fn is_same(&mut self, old: Option<&S>, new: Option<&S>) -> bool {
         let (true, Some(old), Some(new)) = (self.is_on, old, new) else { return false };
         let buffer = &mut self.buffer;
         buffer.clear();
@@ -76,6 +97,7 @@ impl<K> Saving<K> {
         encode_value(new, buffer).is_ok() && buffer[..middle] == buffer[middle..]
     }
 
+    /// What is to be written when the table is saved, since it has changed.
     #[inline]
     pub(super) fn changed(&mut self, id: u32) {
         if self.is_on {
@@ -83,9 +105,26 @@ impl<K> Saving<K> {
         }
     }
 
-    pub(super) fn gone(&mut self, key: K) {
+    /// A key has lost its state.
+    pub(super) fn gone(&mut self, key: &K) {
         if self.is_on {
-            self.gone.push(key);
+            let written = guarded(|| self.chunk.remove(key), panicked);
+            self.note(written);
+        }
+    }
+
+    /// The batch is over. Each is saved before the next one: what is written down would be taken for what that has done.
+    pub(super) fn committed(&mut self) {
+        if self.is_on && std::mem::replace(&mut self.is_committed, true) {
+            self.note(Err(Error::new(ErrorKind::Internal, "a batch was not saved before the next one")));
+        }
+    }
+
+    pub(super) fn roll_back(&mut self) {
+        if self.is_on {
+            self.chunk.clear();
+            self.failure = None;
+            self.snapshot.forget_written();
         }
     }
 
@@ -93,9 +132,32 @@ impl<K> Saving<K> {
         self.changed = self.changed.iter().filter_map(|id| moved[*id as usize]).collect();
         let snapshot = &mut self.snapshot;
         snapshot.next = moved[..snapshot.next as usize].iter().flatten().count() as u32;
-        // Some are written once more.
-        snapshot.written = Vec::new();
+        snapshot.forget_written();
     }
+
+    /// What cannot be written is heard of when the table is saved.
+    fn note(&mut self, written: Result<()>) {
+        if let Err(error) = written {
+            self.failure.get_or_insert(error);
+        }
+    }
+}
+
+fn panicked(said: &str) -> Error {
+    Error::new(ErrorKind::User, format!("writing a key or a state panicked: {said}"))
+}
+
+/// Writes a key and its state, if the number has both.
+#[inline]
+fn put<K: Key, S: Exchange>(
+    keys: &KeyIds<K, Slot<S>>,
+    id: u32,
+    idle_micros: impl FnOnce() -> u64,
+    chunk: &mut ChunkWriter<K, S>,
+) -> Result<()> {
+    let Some((key, slot)) = keys.get(id) else { return Ok(()) };
+    let Some(state) = slot.state() else { return Ok(()) };
+    chunk.put(key, idle_micros(), state)
 }
 
 impl<K: Key, S: Exchange> Table<K, S> {
@@ -104,43 +166,69 @@ impl<K: Key, S: Exchange> Table<K, S> {
         self.saving.is_on = true;
     }
 
-    /// Appends what the batch at `time` has changed, and some of the rest while a snapshot is under way. A new one begins
-    /// if it is `due`.
-    pub(crate) fn save(&mut self, time: Time, due: bool, into: &mut Vec<u8>) -> Result<Saved> {
-        let Table { keys, saving, queue, .. } = self;
-        let Saving { changed, gone, rolling, snapshot, entry_bytes, .. } = saving;
-        let count = (changed.len() + gone.len()).max(2 * SHARE);
-        let begin = into.len();
-        into.reserve(count * *entry_bytes);
-        let mut entries = chunk::begin(into);
-        let write = |id: u32, into: &mut Entries<'_>| {
-            let Some((key, slot)) = keys.get(id) else { return Ok(()) };
-            let Some(state) = slot.state() else { return Ok(()) };
-            let idle = queue.as_ref().map_or(0, |queue| (time - queue.touched(id)).as_micros() as u64);
-            chunk::write_kept(key, idle, state, into)
+    /// Writes what was changed since the last call: whoever changes many keys calls this while they are at hand, in the
+    /// caches of the processor.
+    #[inline]
+    pub(crate) fn write_down(&mut self) {
+        if self.saving.is_on && self.saving.failure.is_none() {
+            self.write_changes();
+        }
+    }
+
+    fn write_changes(&mut self) {
+        let Table { keys, journal, saving, queue, .. } = self;
+        let Saving { chunk, snapshot, rolling, .. } = saving;
+        let is_under_way = rolling.is_under_way();
+        if is_under_way {
+            snapshot.reach(keys.capacity() as u32);
+        }
+        let write = || {
+            let mut written = Ok(());
+            journal.write_down(queue.is_some(), |id| {
+                if is_under_way {
+                    snapshot.note_written(id);
+                }
+                if written.is_ok() {
+                    // Whatever was changed was used in this batch.
+                    written = put(keys, id, || 0, chunk);
+                }
+            });
+            written
         };
-        gone.drain(..).try_for_each(|key| entries.remove(&key))?;
-        changed.iter().try_for_each(|&id| write(id, &mut entries))?;
+        let written = guarded(write, panicked);
+        saving.note(written);
+    }
+
+    /// Takes the chunk of the batch at `time`: what it has changed, and some of the rest while a snapshot is under way. A
+    /// new one begins if it is `due`.
+    pub(crate) fn save(&mut self, time: Time, due: bool) -> Result<(Saved, Vec<u8>)> {
+        let Table { keys, saving, queue, .. } = self;
+        let Saving { chunk, failure, is_committed, changed, rolling, snapshot, .. } = saving;
+        if let Some(failure) = failure.take() {
+            return Err(failure);
+        }
+        let idle = |id| queue.as_ref().map_or(0, |queue| (time - queue.touched(id)).as_micros() as u64);
+        changed.iter().try_for_each(|&id| put(keys, id, || idle(id), chunk))?;
         let mut is_complete = false;
-        if let Some(share) = rolling.share(time, due, count / 2) {
+        if let Some(share) = rolling.share(time, due, SHARE.max(chunk.entries() / 2)) {
             let all = keys.capacity() as u32;
             snapshot.reach(all);
             changed.iter().for_each(|&id| snapshot.note_written(id));
             let share = u32::try_from(share).unwrap_or(u32::MAX);
             let end = all.min(snapshot.next.saturating_add(share));
             let mut rest = (snapshot.next..end).filter(|id| !snapshot.is_written(*id));
-            rest.try_for_each(|id| write(id, &mut entries))?;
+            rest.try_for_each(|id| put(keys, id, || idle(id), chunk))?;
             snapshot.next = end;
             is_complete = end == all;
         }
         if is_complete {
             *snapshot = Snapshot::default();
         }
+        *is_committed = false;
         changed.clear();
-        changed.shrink_to(2 * count);
-        gone.shrink_to(2 * count);
-        *entry_bytes = (into.len() - begin).div_ceil(count);
-        Ok(Saved { since: rolling.saved(time, is_complete), keys: keys.len() as u64 })
+        changed.shrink_to(2 * chunk.entries());
+        let bytes = chunk.take();
+        Ok((Saved { since: rolling.saved(time, is_complete), keys: keys.len() as u64 }, bytes))
     }
 
     /// Takes back what a chunk of the batch at `time` says of a key.

@@ -15,15 +15,15 @@ use crate::time::Time;
 /// loses its number at the end of the batch.
 pub(crate) struct Table<K, S> {
     pub(super) keys: KeyIds<K, Slot<S>>,
-    journal: Journal<S>,
+    pub(super) journal: Journal<S>,
     /// Numbers of keys that may be without a state when the batch ends: the last that was done with them has left none.
     doubtful: Vec<u32>,
     /// The keys that can time out, if any can.
     pub(super) queue: Option<Queue>,
-    pub(super) saving: Saving<K>,
+    pub(super) saving: Saving<K, S>,
 }
 
-impl<K: Key, S> Table<K, S> {
+impl<K: Key, S: Exchange> Table<K, S> {
     /// A table whose keys time out when they have been idle for longer than `timeout`.
     pub(crate) fn new(timeout: Option<Duration>) -> Self {
         Table {
@@ -31,7 +31,7 @@ impl<K: Key, S> Table<K, S> {
             journal: Journal::new(),
             doubtful: Vec::new(),
             queue: timeout.map(Queue::new),
-            saving: Saving::new(),
+            saving: Saving::new(timeout.is_some()),
         }
     }
 
@@ -125,6 +125,7 @@ impl<K: Key, S> Table<K, S> {
     /// Puts everything back as it was before the batch. This costs a look at every key.
     pub(crate) fn roll_back(&mut self) {
         self.journal.undo(&mut self.keys);
+        self.saving.roll_back();
         self.doubtful.clear();
         let new: Vec<u32> =
             self.keys.iter().filter(|(_, _, slot)| slot.state().is_none()).map(|(id, _, _)| id).collect();
@@ -132,9 +133,7 @@ impl<K: Key, S> Table<K, S> {
             self.keys.remove(id);
         }
     }
-}
 
-impl<K: Key, S: Exchange> Table<K, S> {
     /// Replaces the state of a key by what `f` makes of a copy: the state itself may have to come back. One whose bytes come
     /// out the same is not saved again.
     pub(crate) fn replace(&mut self, id: u32, f: impl FnOnce(&K, Option<S>) -> Option<S>) {
@@ -152,15 +151,17 @@ impl<K: Key, S: Exchange> Table<K, S> {
 
     /// Ends the batch at `time`: what it has changed stays.
     pub(crate) fn commit(&mut self, time: Time) {
-        if self.saving.is_on() {
-            self.journal.changed(self.queue.is_some()).for_each(|id| self.saving.changed(id));
-        }
         for id in self.doubtful.drain(..) {
             let Some((_, slot @ Slot::Empty { .. })) = self.keys.get(id) else { continue };
-            let existed = self.journal.before(id, slot).is_some();
-            if let (Some((key, _)), true) = (self.keys.remove(id), existed) {
-                self.saving.gone(key);
+            let is_known = self.journal.before(id, slot).is_some() || self.journal.is_written(id, slot);
+            if let (Some((key, _)), true) = (self.keys.remove(id), is_known) {
+                self.saving.gone(&key);
             }
+        }
+        if self.saving.is_on() {
+            self.journal.changed_again().for_each(|id| self.saving.changed(id));
+            self.journal.write_down(self.queue.is_some(), |id| self.saving.changed(id));
+            self.saving.committed();
         }
         if let Some(queue) = &mut self.queue {
             self.journal.ids().filter(|id| self.keys.get(*id).is_some()).for_each(|id| queue.touch(id, time));

@@ -72,9 +72,11 @@ impl Tables {
         let partitions = self.tables.len();
         let save = |(partition, table): (usize, &Mutex<Table<u64, u64>>)| {
             let mut table = table.lock().unwrap();
+            if second % 2 == 0 {
+                table.write_down();
+            }
             table.commit(at(second));
-            let mut bytes = Vec::new();
-            let saved = table.save(at(second), due, &mut bytes).unwrap();
+            let (saved, bytes) = table.save(at(second), due).unwrap();
             StateChunk { operator: counter(), kind: ChunkKind::State, partition, partitions, saved, bytes }
         };
         self.tables.iter().enumerate().map(save).collect()

@@ -107,14 +107,14 @@ impl<K: Key, S: Exchange> Durable for Kept<K, S> {
         (0..self.parts.len()).for_each(|partition| self.hold(partition).table.record());
     }
 
-    fn save(&self, partition: usize, time: Time, due: bool, into: &mut Vec<u8>) -> Result<Saved> {
+    fn save(&self, partition: usize, time: Time, due: bool) -> Result<(Saved, Vec<u8>)> {
         let mut held = self.hold(partition);
         if held.at != Some(time) {
             let at = held.at.map_or_else(|| "no batch".to_string(), |at| format!("the batch at {at}"));
             let message = format!("partition {partition} was to be saved as of {time}, and holds {at}");
             return Err(Error::new(ErrorKind::Internal, message));
         }
-        held.table.save(time, due, into)
+        held.table.save(time, due)
     }
 
     fn restore(&self, chunk: &Chunk<'_>) -> Result<()> {
@@ -161,18 +161,17 @@ mod tests {
         let at = Time::from_micros;
         let key = (0..).find(|key| part_of(hash_key(key), 2) == 1).unwrap();
         // As it lay when keys were hashed differently.
-        let mut bytes = Vec::new();
-        let mut table = Table::new(None);
+        let mut table = Table::<u64, u64>::new(None);
         table.record();
         table.begin_with(&key, 7, at(1));
-        table.save(at(1), false, &mut bytes).unwrap();
+        let (_, bytes) = table.save(at(1), false).unwrap();
         let kept = Kept::<u64, u64>::new("test", Migrations::new(), Partitions::new(2), None);
         kept.restore(&Chunk { time: at(1), partition: 0, partitions: 2, version: 1, bytes: &bytes }).unwrap();
         kept.restored(at(1)).unwrap();
         kept.record();
         for (partition, keys) in [(0, 0), (1, 1)] {
             kept.hold(partition).at = Some(at(2));
-            let saved = kept.save(partition, at(2), false, &mut Vec::new()).unwrap();
+            let (saved, _) = kept.save(partition, at(2), false).unwrap();
             assert_eq!(saved, Saved { since: at(2), keys }, "partition {partition}");
         }
     }

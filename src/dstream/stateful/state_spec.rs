@@ -198,12 +198,14 @@ where
                 while !records.as_slice().is_empty() {
                     let ids = table.intern_some(records.as_slice());
                     ids.into_iter().zip(records.by_ref()).for_each(|(id, (_, value))| call(table, id, value));
+                    table.write_down();
                 }
             }
             Chunk::Shared(records) => {
                 for records in records.chunks(TOGETHER) {
                     let ids = table.intern_some(records);
                     ids.into_iter().zip(records).for_each(|(id, (_, value))| call(table, id, value.clone()));
+                    table.write_down();
                 }
             }
         }

@@ -176,6 +176,7 @@ impl<K: Key, V: Exchange, S: Exchange> Change<K, S> for Function<K, V, S> {
                 Function::ByPartition(_) => to.scratch.push((id, values)),
             }
         });
+        table.write_down();
     }
 
     fn finish(&self, table: &mut Table<K, S>, time: Time, to: &mut Taken<Self, K, S>) {

@@ -3,10 +3,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::panes::Panes;
 use super::window::Span;
+use crate::codec::decode_value;
 use crate::data::{Exchange, Key, hash_key, part_of};
 use crate::error::Result;
 use crate::state::shape::shape;
-use crate::state::{Chunk, Durable, Entries, Rolling, Saved, Schema, TakenBack, read_entries};
+use crate::state::{Chunk, Durable, Rolling, Saved, Schema, TakenBack, chunk};
 use crate::time::Time;
 
 /// What a sliding window keeps from one time to the next, partition by partition.
@@ -98,16 +99,11 @@ impl<K: Key, V: Exchange> State<K, V> {
     }
 
     /// See [`Durable::save`].
-    fn save(&mut self, time: Time, due: bool, into: &mut Vec<u8>) -> Result<Saved> {
+    fn save(&mut self, time: Time, due: bool) -> Result<(Saved, Vec<u8>)> {
         let State { panes, rolling, .. } = self;
-        let mut entries = Entries::new(into);
-        let changed = panes.save_changes(&mut entries)?;
-        let is_complete = match rolling.share(time, due, changed.max(LEAST_SHARE)) {
-            Some(share) => panes.save_share(&mut entries, share)?,
-            None => false,
-        };
-        panes.forget_changes();
-        Ok(Saved { since: rolling.saved(time, is_complete), keys: panes.len() as u64 })
+        let share = rolling.share(time, due, panes.changed().max(LEAST_SHARE));
+        let (is_complete, bytes) = panes.save(share)?;
+        Ok((Saved { since: rolling.saved(time, is_complete), keys: panes.len() as u64 }, bytes))
     }
 }
 
@@ -131,14 +127,14 @@ impl<K: Key, V: Exchange> Durable for Kept<K, V> {
         self.partitions.iter().for_each(|partition| partition.lock().panes.record());
     }
 
-    fn save(&self, partition: usize, time: Time, due: bool, into: &mut Vec<u8>) -> Result<Saved> {
-        self.partitions[partition].lock().save(time, due, into)
+    fn save(&self, partition: usize, time: Time, due: bool) -> Result<(Saved, Vec<u8>)> {
+        self.partitions[partition].lock().save(time, due)
     }
 
     fn restore(&self, chunk: &Chunk<'_>) -> Result<()> {
         let count = self.partitions.len();
-        let mut placed: Vec<Vec<(K, Option<V>)>> = (0..count).map(|_| Vec::new()).collect();
-        read_entries(chunk.bytes, |key: K, total| placed[part_of(hash_key(&key), count)].push((key, total)))?;
+        let mut placed: Vec<Vec<chunk::Said<K, V>>> = (0..count).map(|_| Vec::new()).collect();
+        chunk::read(chunk.bytes, decode_value, |said| placed[part_of(hash_key(&said.key), count)].push(said))?;
         self.taken_back.lock().unwrap_or_else(PoisonError::into_inner).note(chunk, &placed);
         for (partition, entries) in self.partitions.iter().zip(placed) {
             if !entries.is_empty() {
@@ -188,8 +184,7 @@ mod tests {
     fn save(kept: &Sums, second: i64) -> (Vec<Saved>, Vec<i64>) {
         let count = kept.partitions.len();
         let save = |partition| {
-            let mut bytes = Vec::new();
-            let saved = kept.save(partition, at(second), false, &mut bytes).unwrap();
+            let (saved, bytes) = kept.save(partition, at(second), false).unwrap();
             ((second, partition, count, bytes), saved.since.as_millis() / 1000)
         };
         (0..count).map(save).unzip()
@@ -236,10 +231,10 @@ mod tests {
         // Three keys at a time.
         let needed: Vec<(usize, Vec<i64>)> =
             (2..8).map(|second| save(&sums, second)).map(|(chunks, since)| (chunks[0].3.len(), since)).collect();
-        let share = needed[0].0;
-        let expected = [(share, 1), (share, 1), (share, 1), (share, 2), (0, 2), (0, 2)];
+        let (share, nothing) = (needed[0].0, 2);
+        let expected = [(share, 1), (share, 1), (share, 1), (share, 2), (nothing, 2), (nothing, 2)];
         assert_eq!(needed, expected.map(|(bytes, since)| (bytes, vec![since])));
-        assert!(share > 0);
+        assert!(share > nothing);
     }
 
     /// As if the hash of keys had been another one: the second partition has had the keys of the first.

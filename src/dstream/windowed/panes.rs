@@ -2,7 +2,8 @@ use std::collections::VecDeque;
 
 use crate::data::{Data, Exchange, Key};
 use crate::error::{Error, ErrorKind, Result};
-use crate::state::{Entries, KeyIds};
+use crate::state::chunk::Said;
+use crate::state::{ChunkWriter, KeyIds};
 use crate::time::Time;
 
 /// How the value of a key over a window follows from its values in the panes. `inverse` takes the value of a pane back
@@ -34,16 +35,18 @@ pub(super) struct Panes<K, V> {
     /// Keys whose last pane was taken off, and of which it has not been decided whether they stay.
     orphans: Vec<u32>,
     /// What has changed since a checkpoint has asked; `None` if there is none.
-    changes: Option<Changes<K>>,
+    changes: Option<Changes<K, V>>,
 }
 
 /// What has changed with an inverse function: the keys whose totals have, and those that were forgotten. One may be
 /// among both.
-struct Changes<K> {
+struct Changes<K, V> {
     totals: Vec<u32>,
     forgotten: Vec<K>,
     /// Where a snapshot that is under way goes on.
     next: usize,
+    /// What is being saved.
+    chunk: ChunkWriter<K, V>,
 }
 
 struct Total<V> {
@@ -213,7 +216,7 @@ impl<K: Key, V: Data> Panes<K, V> {
 
 /// Notes that the total of a key is about to change.
 #[inline]
-fn note_change<K, V>(changes: &mut Option<Changes<K>>, total: &mut Total<V>, id: u32) {
+fn note_change<K, V>(changes: &mut Option<Changes<K, V>>, total: &mut Total<V>, id: u32) {
     if let Some(changes) = changes {
         if !total.has_changed {
             total.has_changed = true;
@@ -226,57 +229,51 @@ fn note_change<K, V>(changes: &mut Option<Changes<K>>, total: &mut Total<V>, id:
 impl<K: Key, V: Exchange> Panes<K, V> {
     /// From here on what changes is noted.
     pub(super) fn record(&mut self) {
-        self.changes = Some(Changes { totals: Vec::new(), forgotten: Vec::new(), next: 0 });
+        self.changes =
+            Some(Changes { totals: Vec::new(), forgotten: Vec::new(), next: 0, chunk: ChunkWriter::new(false) });
     }
 
-    /// Saves what has changed, and returns how many keys that are.
-    pub(super) fn save_changes(&self, entries: &mut Entries<'_>) -> Result<usize> {
-        let Some(changes) = &self.changes else { return Ok(0) };
-        changes.forgotten.iter().try_for_each(|key| entries.remove(key))?;
-        changes.totals.iter().try_for_each(|&id| self.save_total(entries, id as usize))?;
-        Ok(changes.totals.len() + changes.forgotten.len())
+    /// Of how many keys something has changed.
+    pub(super) fn changed(&self) -> usize {
+        self.changes.as_ref().map_or(0, |changes| changes.totals.len() + changes.forgotten.len())
     }
 
-    /// Saves the totals of the next `share` keys of a snapshot, and returns whether it is complete.
-    pub(super) fn save_share(&mut self, entries: &mut Entries<'_>, share: usize) -> Result<bool> {
-        let next = self.changes.as_ref().map_or(0, |changes| changes.next);
-        let end = next.saturating_add(share).min(self.totals.len());
-        (next.min(end)..end).try_for_each(|id| self.save_total(entries, id))?;
-        let is_complete = end == self.totals.len();
-        if let Some(changes) = &mut self.changes {
+    /// Saves what has changed, and the totals of the next `share` keys of a snapshot if one is under way; returns whether
+    /// it is complete then.
+    pub(super) fn save(&mut self, share: Option<usize>) -> Result<(bool, Vec<u8>)> {
+        let Panes { keys, totals, changes: Some(changes), .. } = self else { return Ok((false, Vec::new())) };
+        let chunk = &mut changes.chunk;
+        changes.forgotten.iter().try_for_each(|key| chunk.remove(key))?;
+        let mut write = |id: usize| match (keys.key(id), &totals[id].front) {
+            (Some(key), Some(total)) => chunk.put(key, 0, total),
+            _ => Ok(()),
+        };
+        changes.totals.iter().try_for_each(|&id| write(id as usize))?;
+        let end = share.map_or(0, |share| changes.next.saturating_add(share).min(totals.len()));
+        (changes.next..end).try_for_each(write)?;
+        let is_complete = share.is_some() && end == totals.len();
+        if share.is_some() {
             changes.next = if is_complete { 0 } else { end };
         }
-        Ok(is_complete)
-    }
-
-    fn save_total(&self, entries: &mut Entries<'_>, id: usize) -> Result<()> {
-        match (self.keys.key(id), &self.totals[id].front) {
-            (Some(key), Some(total)) => entries.put(key, total),
-            _ => Ok(()),
-        }
-    }
-
-    /// What has changed is saved.
-    pub(super) fn forget_changes(&mut self) {
-        let Some(changes) = &mut self.changes else { return };
         for id in changes.totals.drain(..) {
-            self.totals[id as usize].has_changed = false;
+            totals[id as usize].has_changed = false;
         }
         changes.forgotten.clear();
         // A burst of keys leaves no room behind.
-        changes.totals.shrink_to(self.totals.len() / 4);
-        changes.forgotten.shrink_to(self.totals.len() / 4);
+        changes.totals.shrink_to(totals.len() / 4);
+        changes.forgotten.shrink_to(totals.len() / 4);
+        Ok((is_complete, changes.chunk.take()))
     }
 
     /// Takes back totals that were saved, and that keys have gone.
-    pub(super) fn restore(&mut self, entries: Vec<(K, Option<V>)>) {
-        for (key, value) in entries {
+    pub(super) fn restore(&mut self, all: Vec<Said<K, V>>) {
+        for Said { key, kept } in all {
             let id = self.keys.intern(&key);
             if id as usize >= self.totals.len() {
                 self.totals.push(Total::NONE);
             }
-            match value {
-                Some(value) => self.totals[id as usize].front = Some(value),
+            match kept {
+                Some((_, value)) => self.totals[id as usize].front = Some(value),
                 None => {
                     self.totals[id as usize] = Total::NONE;
                     self.keys.remove(id);

@@ -387,8 +387,8 @@ impl crate::state::Durable for Forgetful {
 
     fn record(&self) {}
 
-    fn save(&self, _: usize, time: Time, _: bool, _: &mut Vec<u8>) -> Result<crate::state::Saved> {
-        Ok(crate::state::Saved { since: time, keys: 0 })
+    fn save(&self, _: usize, time: Time, _: bool) -> Result<(crate::state::Saved, Vec<u8>)> {
+        Ok((crate::state::Saved { since: time, keys: 0 }, Vec::new()))
     }
 
     fn restore(&self, _: &Chunk<'_>) -> Result<()> {
