@@ -32,6 +32,8 @@ fn recovery(criterion: &mut Criterion) {
     criterion.benchmark_group("recovery").sample_size(10).bench_function("1 M keys", |bencher| {
         bencher.iter_batched(|| (), |()| program.start().stop(), BatchSize::PerIteration);
     });
+    let run = program.start();
+    program.stop(&run);
 }
 
 criterion_group!(state, sums, batches, recovery);

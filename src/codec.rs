@@ -47,8 +47,8 @@ pub(crate) fn decode_frame<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8
 /// are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Numbers {
-    /// In one byte up to 250; above, in a byte of 251, 252 or 253 and then 2, 4 or 8 bytes. Those with a sign go there and
-    /// back: 0, -1, 1, -2, 2.
+    /// In one byte up to 250; above, in a byte of 251 to 254 and then 2, 4, 8 or 16 bytes. Those with a sign go there and
+    /// back: 0, -1, 1, -2, 2. Single bytes and floats are as they are.
     Variable,
     /// In as many bytes as their type has; lengths in 8 bytes, variants in 4. They are written several times as fast.
     Fixed,

@@ -269,6 +269,8 @@ impl Ledger {
             let (before, _) = self.done.range(..owed).next_back()?;
             oldest = oldest.min(*before);
         }
+        // What was given up does not come back.
+        let oldest = self.kept.map_or(oldest, |kept| kept.oldest.max(oldest));
         Some(Kept { oldest, plans_from: self.done.get(&oldest)?.plans_from })
     }
 

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::chunks::{CHUNK_HEAD, ChunkInfo, read_chunk_head};
-use super::entry::{Done, Entry, Group, LoggedBatch, Manifest, Role, SavedOperator};
+use super::entry::{Done, Entry, Group, Kept, LoggedBatch, Manifest, Role, SavedOperator};
 use super::format::{FILE_HEAD, FRAME_HEAD, Fields, FileId, FileKind, FrameHead, damaged, open_frame};
 use super::ledger::{Class, Ledger};
 use super::owner::{Heart, files, unreadable};
@@ -220,6 +220,18 @@ impl Found {
         Ok(())
     }
 
+    /// What is damaged so that nobody knows what was there is forgotten when its segment goes: from here on nobody goes back
+    /// to a batch that needs it.
+    fn give_up_broken(&mut self) {
+        let Some((_, damage)) = self.broken.last() else { return };
+        let times = self.ledger.done.keys().rev().copied();
+        let Some(oldest) = times.take_while(|time| self.damage_at(*time).is_none()).last() else { return };
+        if self.ledger.kept.is_none_or(|kept| kept.oldest < oldest) {
+            self.said.reports.push(format!("{damage}: from here on no fall-back reaches behind batch {oldest}"));
+            self.ledger.kept = Some(Kept { oldest, plans_from: self.ledger.done[&oldest].plans_from });
+        }
+    }
+
     /// Tells the ledger what is in the segments.
     fn note_chunks(&mut self) {
         for group in self.places.chunk_by(|a, b| (a.info.time, a.segment) == (b.info.time, b.segment)) {
@@ -253,6 +265,7 @@ pub(super) fn read(storage: &Arc<dyn Storage>, start_from_last_good: bool) -> Re
     found.places.retain(|place| forgotten.get(&place.info.operator).is_none_or(|up_to| place.info.time > *up_to));
     found.fall_back(storage)?;
     found.go_back_to_owed(storage)?;
+    found.give_up_broken();
     found.note_chunks();
     for report in &found.said.reports {
         tracing::error!("checkpoint {}: {report}", storage.place());

@@ -48,9 +48,9 @@ impl<K: Serialize, V: Serialize> ChunkWriter<K, V> {
 
     /// A chunk without entries.
     pub(crate) fn new(has_idle_times: bool) -> Self {
-        let how = if Self::KEYS == Numbers::Fixed { FIXED_KEYS } else { 0 };
-        let how = if has_idle_times { how | IDLE_TIMES } else { how };
-        ChunkWriter { bytes: vec![VERSION, how], has_idle_times, entries: 0, of: PhantomData }
+        let keys = if Self::KEYS == Numbers::Fixed { FIXED_KEYS } else { 0 };
+        let flags = if has_idle_times { keys | IDLE_TIMES } else { keys };
+        ChunkWriter { bytes: vec![VERSION, flags], has_idle_times, entries: 0, of: PhantomData }
     }
 
     pub(crate) fn entries(&self) -> usize {
@@ -76,14 +76,19 @@ impl<K: Serialize, V: Serialize> ChunkWriter<K, V> {
         Self::KEYS.encode(key, &mut self.bytes)
     }
 
-    /// Takes all entries out again.
-    pub(crate) fn clear(&mut self) {
-        self.entries = 0;
-        self.bytes.truncate(HEAD);
+    /// What has been written so far.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { bytes: self.bytes.len(), entries: self.entries }
     }
 
-    /// Takes the bytes of the chunk, without much room behind them. What is written from here on is the next one, which gets
-    /// as much room, within reason.
+    /// Takes out what was written since.
+    pub(crate) fn back_to(&mut self, mark: Mark) {
+        self.bytes.truncate(mark.bytes);
+        self.entries = mark.entries;
+    }
+
+    /// Takes the bytes of the chunk, with as much room again behind them at most. What is written from here on is the next
+    /// one, which gets as much room, within reason.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         let mut next = Vec::with_capacity(self.bytes.len().min(MOST_ROOM));
         next.extend_from_slice(&self.bytes[..HEAD]);
@@ -94,6 +99,18 @@ impl<K: Serialize, V: Serialize> ChunkWriter<K, V> {
         }
         bytes
     }
+}
+
+/// How much of a chunk is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    bytes: usize,
+    entries: usize,
+}
+
+impl Mark {
+    /// Nothing.
+    pub(crate) const BEGIN: Mark = Mark { bytes: HEAD, entries: 0 };
 }
 
 /// What a chunk says of a key.
@@ -119,18 +136,18 @@ pub(crate) fn read<K: DeserializeOwned, V>(
         Some(version) => return Err(wrong(format!("it has version {version}, and this program knows {VERSION}"))),
         None => return Err(wrong("it is empty".to_string())),
     }
-    let Some((&how, mut rest)) = bytes[1..].split_first() else { return Err(wrong("it is cut short".to_string())) };
-    if how > FIXED_KEYS | IDLE_TIMES {
-        return Err(wrong(format!("it is written in a way {how} that this program does not know")));
+    let Some((&flags, mut rest)) = bytes[1..].split_first() else { return Err(wrong("it is cut short".to_string())) };
+    if flags > FIXED_KEYS | IDLE_TIMES {
+        return Err(wrong(format!("it is written in a way {flags} that this program does not know")));
     }
-    let keys = if how & FIXED_KEYS == 0 { Numbers::Variable } else { Numbers::Fixed };
+    let keys = if flags & FIXED_KEYS == 0 { Numbers::Variable } else { Numbers::Fixed };
     while let Some((&what, entry)) = rest.split_first() {
         let (key, used) = keys.decode(entry)?;
         rest = &entry[used..];
         let kept = match what {
             REMOVE => None,
             PUT => {
-                let idle = if how & IDLE_TIMES == 0 { 0 } else { take_u64(&mut rest).ok_or_else(cut_short)? };
+                let idle = if flags & IDLE_TIMES == 0 { 0 } else { take_u64(&mut rest).ok_or_else(cut_short)? };
                 let (value, used) = read_value(rest)?;
                 rest = &rest[used..];
                 Some((idle, value))
@@ -247,9 +264,13 @@ mod tests {
         // As before, and this time it is known how much that is; then less.
         assert_eq!(take(1000), (length(1000), length(1000)));
         assert_eq!(take(1), (length(1), length(1)));
-        // A chunk that came to nothing leaves nothing.
+        // What was taken back leaves nothing.
         chunk.put(&7, 0, &7).unwrap();
-        chunk.clear();
+        let mark = chunk.mark();
+        chunk.put(&8, 0, &8).unwrap();
+        chunk.back_to(mark);
+        assert_eq!((chunk.entries(), chunk.bytes.len()), (1, length(1)));
+        chunk.back_to(Mark::BEGIN);
         assert_eq!((chunk.entries(), chunk.take().len()), (0, HEAD));
         (0..200_000).for_each(|key| chunk.put(&key, 0, &key).unwrap());
         assert!(chunk.take().len() > MOST_ROOM);

@@ -61,9 +61,9 @@ pub(super) struct Journal<S> {
     /// The place of the first of them. Places count on from batch to batch, so that those of earlier batches say by
     /// themselves that nothing is there.
     first: u32,
-    /// How many of them were [written down](Journal::write_down).
+    /// How many of them, from the first on, somebody has written down.
     written: usize,
-    /// The numbers of keys that have changed again after that.
+    /// The numbers of those that have changed once more after they were written down.
     again: Vec<u32>,
 }
 
@@ -71,7 +71,7 @@ struct Before<S> {
     id: u32,
     /// Whether the key was changed and has the same bytes: what serde skips may be another.
     is_same: bool,
-    /// Whether it was changed again after it was written down.
+    /// Whether it is among those that have changed `again`.
     is_again: bool,
     /// `None` if the key was only touched.
     state: Option<Option<S>>,
@@ -154,12 +154,16 @@ impl<S> Journal<S> {
         self.entries.iter().map(|before| before.id)
     }
 
-    /// Calls `write` with the numbers of the keys whose state has other bytes now, and if touches count, of those that
-    /// were touched; each once from batch to batch.
+    /// The numbers of the keys that are not written down and whose state has other bytes now, and if touches count, of
+    /// those that were touched.
     #[inline]
-    pub(super) fn write_down(&mut self, or_touched: bool, write: impl FnMut(u32)) {
-        let is_changed = |before: &&Before<S>| or_touched || before.state.is_some() && !before.is_same;
-        self.entries[self.written..].iter().filter(is_changed).map(|before| before.id).for_each(write);
+    pub(super) fn unwritten(&self, or_touched: bool) -> impl Iterator<Item = u32> {
+        let is_changed = move |before: &&Before<S>| or_touched || before.state.is_some() && !before.is_same;
+        self.entries[self.written..].iter().filter(is_changed).map(|before| before.id)
+    }
+
+    /// All that was not is written down.
+    pub(super) fn note_written(&mut self) {
         self.written = self.entries.len();
     }
 
@@ -168,7 +172,7 @@ impl<S> Journal<S> {
         self.again.iter().copied()
     }
 
-    /// Whether a key may have been written down.
+    /// Whether a key was written down, or would have been if it had had a state.
     pub(super) fn is_written(&self, id: u32, slot: &Slot<S>) -> bool {
         self.has(id, slot) && self.place(slot) < self.written
     }

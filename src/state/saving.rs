@@ -1,3 +1,4 @@
+use super::chunk::Mark;
 use super::journal::Slot;
 use super::{ChunkWriter, KeyIds, Rolling, Saved, Table, chunk};
 use crate::codec::encode_value;
@@ -10,7 +11,7 @@ const SHARE: usize = if cfg!(test) { 2 } else { 1000 };
 
 /// What a table has to know to be saved: what has changed since it last was, and how far its snapshot is.
 ///
-/// Most of what a batch changes is [written down](Table::write_down) while it is made: later on it would have to be
+/// Most of what a batch changes is [written down](Table::write_down) while it is at hand: later on it would have to be
 /// fetched from memory again, and that is most of the cost. What changes once more after that is written once more when
 /// the table is saved.
 ///
@@ -20,14 +21,16 @@ const SHARE: usize = if cfg!(test) { 2 } else { 1000 };
 /// round leaves between two and three times as many entries as there are keys.
 pub(super) struct Saving<K, S> {
     is_on: bool,
-    /// What the batch has written so far.
+    /// What is to be saved next, as far as it is written down.
     chunk: ChunkWriter<K, S>,
-    /// Why that is not whole.
-    failure: Option<Error>,
-    /// Whether the batch is committed, and not saved yet.
+    /// What of it was there before the batch: all of the last one, if that is committed and not saved yet.
+    before: Mark,
     is_committed: bool,
-    /// The numbers of keys that have changed, of which the chunk does not have what they are now; some may have lost their
-    /// key since.
+    /// Whether something could not be written down. What the batch leaves may be fit to be, and is written at its end.
+    waits: bool,
+    /// Why the chunk is not whole.
+    failure: Option<Error>,
+    /// The numbers of keys that have changed, whose last change is not written down; some may have lost their key since.
     changed: Vec<u32>,
     rolling: Rolling,
     /// Where the snapshot is that is under way.
@@ -41,28 +44,28 @@ struct Snapshot {
     /// The number of the next key.
     next: u32,
     /// A bit for each number: whether its key was written since the snapshot began. Those before `next` do not matter.
-    written: Vec<u64>,
+    ticked_off: Vec<u64>,
 }
 
 impl Snapshot {
     /// Makes room for so many numbers.
     fn reach(&mut self, all: u32) {
-        self.written.resize((all as usize).div_ceil(64), 0);
+        self.ticked_off.resize((all as usize).div_ceil(64), 0);
     }
 
     #[inline]
-    fn note_written(&mut self, id: u32) {
-        self.written[id as usize / 64] |= 1 << (id % 64);
+    fn tick_off(&mut self, id: u32) {
+        self.ticked_off[id as usize / 64] |= 1 << (id % 64);
     }
 
     #[inline]
-    fn is_written(&self, id: u32) -> bool {
-        self.written[id as usize / 64] >> (id % 64) & 1 == 1
+    fn is_ticked_off(&self, id: u32) -> bool {
+        self.ticked_off[id as usize / 64] >> (id % 64) & 1 == 1
     }
 
-    /// Some keys are written once more.
-    fn forget_written(&mut self) {
-        self.written = Vec::new();
+    /// As if nothing was: what is not come to yet is written, some of it once more.
+    fn begin_anew(&mut self) {
+        self.ticked_off = Vec::new();
     }
 }
 
@@ -72,8 +75,10 @@ impl<K: Key, S: Exchange> Saving<K, S> {
         Saving {
             is_on: false,
             chunk: ChunkWriter::new(has_idle_times),
-            failure: None,
+            before: Mark::BEGIN,
             is_committed: false,
+            waits: false,
+            failure: None,
             changed: Vec::new(),
             rolling: Rolling::default(),
             snapshot: Snapshot::default(),
@@ -108,23 +113,25 @@ impl<K: Key, S: Exchange> Saving<K, S> {
     /// A key has lost its state.
     pub(super) fn gone(&mut self, key: &K) {
         if self.is_on {
-            let written = guarded(|| self.chunk.remove(key), panicked);
-            self.note(written);
+            let removed = guarded(|| self.chunk.remove(key), panicked);
+            self.fail_if(removed.err());
         }
     }
 
-    /// The batch is over. Each is saved before the next one: what is written down would be taken for what that has done.
+    /// The batch is over. It has to be saved before the next one is committed: the idle times that are written down are
+    /// those of the batch. The next one may begin, and be rolled back.
     pub(super) fn committed(&mut self) {
-        if self.is_on && std::mem::replace(&mut self.is_committed, true) {
-            self.note(Err(Error::new(ErrorKind::Internal, "a batch was not saved before the next one")));
+        if std::mem::replace(&mut self.is_committed, true) {
+            self.fail_if(Some(Error::new(ErrorKind::Internal, "a batch was not saved before the next one")));
         }
+        (self.before, self.waits) = (self.chunk.mark(), false);
     }
 
     pub(super) fn roll_back(&mut self) {
         if self.is_on {
-            self.chunk.clear();
-            self.failure = None;
-            self.snapshot.forget_written();
+            self.chunk.back_to(self.before);
+            self.waits = false;
+            self.snapshot.begin_anew();
         }
     }
 
@@ -132,14 +139,12 @@ impl<K: Key, S: Exchange> Saving<K, S> {
         self.changed = self.changed.iter().filter_map(|id| moved[*id as usize]).collect();
         let snapshot = &mut self.snapshot;
         snapshot.next = moved[..snapshot.next as usize].iter().flatten().count() as u32;
-        snapshot.forget_written();
+        snapshot.begin_anew();
     }
 
-    /// What cannot be written is heard of when the table is saved.
-    fn note(&mut self, written: Result<()>) {
-        if let Err(error) = written {
-            self.failure.get_or_insert(error);
-        }
+    /// What is wrong is heard of when the table is saved.
+    fn fail_if(&mut self, failure: Option<Error>) {
+        self.failure = self.failure.take().or(failure);
     }
 }
 
@@ -170,40 +175,41 @@ impl<K: Key, S: Exchange> Table<K, S> {
     /// caches of the processor.
     #[inline]
     pub(crate) fn write_down(&mut self) {
-        if self.saving.is_on && self.saving.failure.is_none() {
+        if self.saving.is_on && !self.saving.waits {
             self.write_changes();
         }
     }
 
     fn write_changes(&mut self) {
         let Table { keys, journal, saving, queue, .. } = self;
-        let Saving { chunk, snapshot, rolling, .. } = saving;
+        let Saving { chunk, snapshot, rolling, waits, .. } = saving;
         let is_under_way = rolling.is_under_way();
         if is_under_way {
             snapshot.reach(keys.capacity() as u32);
         }
+        let mark = chunk.mark();
         let write = || {
-            let mut written = Ok(());
-            journal.write_down(queue.is_some(), |id| {
+            journal.unwritten(queue.is_some()).try_for_each(|id| {
                 if is_under_way {
-                    snapshot.note_written(id);
+                    snapshot.tick_off(id);
                 }
-                if written.is_ok() {
-                    // Whatever was changed was used in this batch.
-                    written = put(keys, id, || 0, chunk);
-                }
-            });
-            written
+                // Whatever was changed was used in this batch.
+                put(keys, id, || 0, chunk)
+            })
         };
-        let written = guarded(write, panicked);
-        saving.note(written);
+        if guarded(write, panicked).is_ok() {
+            journal.note_written();
+        } else {
+            chunk.back_to(mark);
+            *waits = true;
+        }
     }
 
     /// Takes the chunk of the batch at `time`: what it has changed, and some of the rest while a snapshot is under way. A
     /// new one begins if it is `due`.
     pub(crate) fn save(&mut self, time: Time, due: bool) -> Result<(Saved, Vec<u8>)> {
         let Table { keys, saving, queue, .. } = self;
-        let Saving { chunk, failure, is_committed, changed, rolling, snapshot, .. } = saving;
+        let Saving { chunk, before, is_committed, failure, changed, rolling, snapshot, .. } = saving;
         if let Some(failure) = failure.take() {
             return Err(failure);
         }
@@ -213,10 +219,10 @@ impl<K: Key, S: Exchange> Table<K, S> {
         if let Some(share) = rolling.share(time, due, SHARE.max(chunk.entries() / 2)) {
             let all = keys.capacity() as u32;
             snapshot.reach(all);
-            changed.iter().for_each(|&id| snapshot.note_written(id));
+            changed.iter().for_each(|&id| snapshot.tick_off(id));
             let share = u32::try_from(share).unwrap_or(u32::MAX);
             let end = all.min(snapshot.next.saturating_add(share));
-            let mut rest = (snapshot.next..end).filter(|id| !snapshot.is_written(*id));
+            let mut rest = (snapshot.next..end).filter(|id| !snapshot.is_ticked_off(*id));
             rest.try_for_each(|id| put(keys, id, || idle(id), chunk))?;
             snapshot.next = end;
             is_complete = end == all;
@@ -224,7 +230,7 @@ impl<K: Key, S: Exchange> Table<K, S> {
         if is_complete {
             *snapshot = Snapshot::default();
         }
-        *is_committed = false;
+        (*before, *is_committed) = (Mark::BEGIN, false);
         changed.clear();
         changed.shrink_to(2 * chunk.entries());
         let bytes = chunk.take();

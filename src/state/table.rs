@@ -159,8 +159,8 @@ impl<K: Key, S: Exchange> Table<K, S> {
             }
         }
         if self.saving.is_on() {
-            self.journal.changed_again().for_each(|id| self.saving.changed(id));
-            self.journal.write_down(self.queue.is_some(), |id| self.saving.changed(id));
+            let rest = self.journal.changed_again().chain(self.journal.unwritten(self.queue.is_some()));
+            rest.for_each(|id| self.saving.changed(id));
             self.saving.committed();
         }
         if let Some(queue) = &mut self.queue {

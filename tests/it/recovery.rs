@@ -5,17 +5,19 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
 use proptest::prelude::*;
 use tidemill::testing::TestRun;
 use tidemill::{
-    Backpressure, DStream, Data, Error, KeyState, QueueSource, StateSpec, Stop, StreamingContext,
+    Backpressure, DStream, Data, Error, KeyState, Partitions, QueueSource, StateSpec, Stop, StreamingContext,
     StreamingContextBuilder, UpdateSpec,
 };
 
-use crate::harness::{BySecond, Run, SECOND};
+use crate::harness::{BySecond, Gate, Run, SECOND, at};
 
 /// Words separated by spaces, in batches separated by `|`.
 fn words(text: &str) -> Vec<Vec<String>> {
@@ -491,4 +493,48 @@ proptest! {
             prop_assert_eq!(program.run(ends), &unbroken[..], "cut after {:?}", cuts);
         }
     }
+}
+
+/// An action inside `transform` tries the next batch while one has not ended, and fails; the program carries on.
+#[test]
+fn a_batch_is_saved_as_it_was_when_an_attempt_at_the_next_has_failed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (tell, told) = unbounded();
+    for (from, until) in [(0, 2), (2, 3)] {
+        let run = Run::going_on(directory.path(), from, |builder| builder);
+        let (is_broken, gate) = (Arc::new(AtomicBool::new(false)), Gate::new());
+        let breaks = Arc::clone(&is_broken);
+        let add = move |_: &u32, value: Option<usize>, sum: &mut KeyState<usize>| {
+            assert!(!breaks.load(Ordering::SeqCst), "not now");
+            let total = sum.get().unwrap_or(&0) + value.unwrap_or(0);
+            sum.update(total);
+            total
+        };
+        let numbers = run.context.input(BySecond::new(1, |second| Some(vec![(7u32, second)])));
+        let sums = numbers.map_with_state(StateSpec::function(add).partitions(Partitions::new(1)));
+        let first = gate.clone();
+        let sums = sums.transform(move |sums, time| {
+            if time == at(2000) {
+                first.wait();
+                is_broken.store(true, Ordering::SeqCst);
+                assert!(sums.count().unwrap_err().to_string().contains("not now"));
+                is_broken.store(false, Ordering::SeqCst);
+                first.let_through(1);
+            }
+            Ok(sums)
+        });
+        let tell = tell.clone();
+        sums.foreach_batch(move |sums, batch| {
+            tell.send(sums.collect()?).unwrap();
+            if batch.time == at(1000) {
+                gate.pass();
+            }
+            Ok(())
+        });
+        run.context.start().unwrap();
+        (from..until).for_each(|_| run.tick());
+        run.has_done(until).unwrap();
+        run.context.stop(Stop::Now).unwrap();
+    }
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [[1], [3], [6]]);
 }

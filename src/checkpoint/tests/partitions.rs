@@ -194,3 +194,29 @@ proptest! {
         }
     }
 }
+
+/// The segment of the older of two batches is damaged, which nobody needs any more but for a fall-back; and when that is
+/// gone, the other is too. The first went unnoticed, and the state fell back to nothing.
+#[test]
+fn what_was_damaged_before_is_not_fallen_back_to() {
+    let memory = Memory::default();
+    let settings = Checkpoint { state_segment_bytes: 100, generations: 1, ..small(&memory) };
+    let go_on = |partitions| {
+        let (journal, recovered) = open_with(&settings)?;
+        let tables = Tables::of(partitions, 0, recovered.as_ref());
+        journal.begin(&manifest())?;
+        Ok::<_, Error>((journal, tables, recovered.map_or(Vec::new(), |recovered| recovered.reports().to_vec())))
+    };
+    for (second, partitions, changes) in [(1, 1, &[(7, Some(1))][..]), (2, 2, &[])] {
+        let (journal, tables, _) = go_on(partitions).unwrap();
+        run(&journal, second, tables.batch(second, changes, false));
+    }
+    let damage = || memory.change(|files| files.get_mut(&of_kind(files, "state")[0]).unwrap()[0] ^= 1);
+    damage();
+    let (_, tables, reports) = go_on(1).unwrap();
+    assert_eq!(tables.states(), States::from([(7, 1)]));
+    assert!(reports[0].contains("the head of the file is damaged") && reports[0].contains("behind batch 2000 ms"));
+    damage();
+    let error = go_on(1).map(drop).unwrap_err().to_string();
+    assert!(error.contains("no older state that is whole is left"), "{error}");
+}

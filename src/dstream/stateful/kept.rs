@@ -111,7 +111,7 @@ impl<K: Key, S: Exchange> Durable for Kept<K, S> {
         let mut held = self.hold(partition);
         if held.at != Some(time) {
             let at = held.at.map_or_else(|| "no batch".to_string(), |at| format!("the batch at {at}"));
-            let message = format!("partition {partition} was to be saved as of {time}, and holds {at}");
+            let message = format!("was to be saved as of {time}, and holds {at}");
             return Err(Error::new(ErrorKind::Internal, message));
         }
         held.table.save(time, due)
