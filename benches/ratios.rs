@@ -54,6 +54,36 @@ fn checkpoints(size: Size) {
     for records in [RECORDS, 100 * RECORDS] {
         checkpointed(size, records);
     }
+    each_second(size);
+}
+
+/// The same with a batch each second by the clock of the machine, which has nothing to do in between. The delay is from
+/// the time of a batch until its outputs have ended and its state is ready to be written. One program runs at a time.
+fn each_second(size: Size) {
+    let (rounds, batches) = if size == Size::Test { (1, 1) } else { (4, 10) };
+    let mut measured = POLICIES.map(|(name, sync)| (name, sync, Vec::new(), Vec::new()));
+    for _ in 0..rounds {
+        for (_, sync, delays, processor) in &mut measured {
+            let mut program = Checkpointed::new(size, *sync, RECORDS).each_second();
+            let run = program.start();
+            program.tick(&run);
+            let ((), time) =
+                measure(|| (0..batches).for_each(|_| delays.push(program.timed_tick(&run).as_secs_f64() * 1e3)));
+            processor.push(time.as_secs_f64() * 1e3 / f64::from(batches));
+            program.stop(&run);
+        }
+    }
+    let [without, processor_without] = [median(&measured[0].2), median(&measured[0].3)];
+    for (name, _, delays, processor) in measured {
+        let [delay, processor] = [median(&delays), median(&processor)];
+        let [added, processor_added] =
+            [(delay, without), (processor, processor_without)].map(|(with, without)| 100.0 * (with / without - 1.0));
+        println!(
+            "checkpointed batch each second, {} records, {name}: {delay:.1} ms total delay, {added:+.0} %; {processor:.1} \
+             ms processor time, {processor_added:+.0} %",
+            size.records(RECORDS)
+        );
+    }
 }
 
 /// Batches of so many records over 1 M keys; programs with and without a checkpoint take turns.

@@ -4,8 +4,9 @@
 //! partition on two barriers. All keys are there before it is measured.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use ahash::{AHashMap, RandomState};
 use rayon::prelude::*;
@@ -131,7 +132,7 @@ fn add_up(pairs: DStream<Pair>, total: Arc<AtomicU64>) {
 
 /// What a running sum over 1 M keys costs with a checkpoint on the disk, and without.
 pub struct Checkpointed {
-    hands: ManualClock,
+    hands: Option<ManualClock>,
     source: Draws,
     directory: TempDir,
     sync: Option<SyncPolicy>,
@@ -144,7 +145,7 @@ impl Checkpointed {
     /// records.
     pub fn new(size: Size, sync: Option<SyncPolicy>, records: usize) -> Self {
         Checkpointed {
-            hands: ManualClock::new(),
+            hands: Some(ManualClock::new()),
             source: Draws::new(size.records(1_000_000) as u64, size.records(records)),
             directory: tempfile::tempdir().unwrap(),
             sync,
@@ -153,19 +154,29 @@ impl Checkpointed {
         }
     }
 
+    /// On the clock of the machine, with a batch each second.
+    pub fn each_second(self) -> Self {
+        Checkpointed { hands: None, ..self }
+    }
+
     /// Starts the program, which goes on where it was, and does its next batch.
     pub fn start(&mut self) -> Run {
         let checkpoint = self.sync.map(|sync| Checkpoint::new(self.directory.path()).sync(sync));
         let total = Arc::clone(&self.total);
-        let run = Run::start_with(&self.hands, checkpoint, self.source.clone(), |pairs| add_up(pairs, total));
+        let run = Run::start_with(self.hands.as_ref(), checkpoint, self.source.clone(), |pairs| add_up(pairs, total));
         self.tick(&run);
         run
     }
 
     /// Does another batch.
     pub fn tick(&mut self, run: &Run) {
-        run.tick();
+        self.timed_tick(run);
+    }
+
+    /// As [`tick`](Checkpointed::tick); returns how long the batch took by the clock.
+    pub fn timed_tick(&mut self, run: &Run) -> Duration {
         self.batches += 1;
+        run.timed_tick()
     }
 
     /// Ends the program, and looks at what has come of all its batches.
@@ -185,6 +196,8 @@ struct Draws {
     /// The numbers of the keys of several batches, and the records. They come by turns.
     drawn: Arc<Vec<u32>>,
     records: Arc<Vec<Pair>>,
+    /// The time of the first batch of all.
+    begin: Arc<OnceLock<Time>>,
     context: Option<SourceContext>,
 }
 
@@ -193,7 +206,7 @@ impl Draws {
         let (mut random, batches) = (Random::new(7), (40 * RECORDS).div_ceil(share));
         let drawn: Vec<u32> = (0..batches * share).map(|_| random.below(keys) as u32).collect();
         let records = drawn.iter().map(|key| (scramble(u64::from(*key)), 1)).collect();
-        Draws { keys, share, drawn: Arc::new(drawn), records: Arc::new(records), context: None }
+        Draws { keys, share, drawn: Arc::new(drawn), records: Arc::new(records), begin: Arc::default(), context: None }
     }
 
     /// Where the records of a batch are, but for the first.
@@ -226,7 +239,8 @@ impl Source<Pair> for Draws {
 
     fn batch(&mut self, time: Time) -> Result<Option<InputBatch<Pair>>> {
         let context = self.context.as_ref().expect("a source is started first");
-        let batch = (time.as_micros() / INTERVAL.as_micros() as i64 - 1) as u64;
+        let begin = *self.begin.get_or_init(|| time);
+        let batch = ((time - begin).as_micros() / INTERVAL.as_micros()) as u64;
         let all: Vec<Pair>;
         let records = if batch == 0 {
             all = (0..self.keys).map(|key| (scramble(key), 1)).collect();

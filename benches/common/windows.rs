@@ -225,23 +225,28 @@ fn sliding_count(size: Size) -> Case {
 /// A graph that runs on a clock which is advanced by hand.
 pub struct Run {
     context: StreamingContext,
-    hands: ManualClock,
-    done: Mutex<std::sync::mpsc::Receiver<()>>,
+    /// The clock, if it does not go by itself.
+    hands: Option<ManualClock>,
+    /// How long each batch took, from its time until all of it was done.
+    done: Mutex<std::sync::mpsc::Receiver<Duration>>,
 }
 
 impl Run {
     pub fn start<T: tidemill::Data>(queue: QueueSource<T>, build: impl FnOnce(DStream<T>)) -> Run {
-        Run::start_with(&ManualClock::new(), None, queue, build)
+        Run::start_with(Some(&ManualClock::new()), None, queue, build)
     }
 
-    /// With a checkpoint, on a clock that outlives the run: another one of the same program can go on from there.
+    /// With a checkpoint, on a clock that outlives the run: another one of the same program can go on from there. Without
+    /// hands it is that of the machine.
     pub fn start_with<T: tidemill::Data>(
-        hands: &ManualClock,
+        hands: Option<&ManualClock>,
         checkpoint: Option<Checkpoint>,
         source: impl Source<T>,
         build: impl FnOnce(DStream<T>),
     ) -> Run {
-        let builder = StreamingContext::builder("run").batch_interval(INTERVAL).clock(Clock::manual(hands));
+        let builder = StreamingContext::builder("run")
+            .batch_interval(INTERVAL)
+            .clock(hands.map_or_else(Clock::system, Clock::manual));
         let context = match checkpoint {
             Some(checkpoint) => builder.checkpoint(checkpoint).build().unwrap(),
             None => builder.build().unwrap(),
@@ -249,20 +254,29 @@ impl Run {
         build(context.input(source));
         let (tell, done) = std::sync::mpsc::channel();
         context.add_listener(move |event: &Event| {
-            if matches!(event, Event::BatchCompleted(_) | Event::Failed { .. }) {
-                // Nobody listens once the run is dropped.
-                let _ = tell.send(());
-            }
+            let took = match event {
+                Event::BatchCompleted(info) => info.total_delay().unwrap_or_default(),
+                Event::Failed { .. } => Duration::MAX,
+                _ => return,
+            };
+            // Nobody listens once the run is dropped.
+            let _ = tell.send(took);
         });
         context.start().unwrap();
-        Run { context, hands: hands.clone(), done: Mutex::new(done) }
+        Run { context, hands: hands.cloned(), done: Mutex::new(done) }
     }
 
     /// Lets the next batch be due and waits until it is done.
     pub fn tick(&self) {
-        self.hands.advance(INTERVAL);
-        self.done.lock().unwrap().recv().unwrap();
+        self.timed_tick();
+    }
+
+    /// As [`tick`](Run::tick); returns how long the batch took by the clock.
+    pub fn timed_tick(&self) -> Duration {
+        self.hands.iter().for_each(|hands| hands.advance(INTERVAL));
+        let took = self.done.lock().unwrap().recv().unwrap();
         assert_eq!(self.context.state(), tidemill::State::Active);
+        took
     }
 
     /// Ends the run without another batch.
